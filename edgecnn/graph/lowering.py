@@ -1,0 +1,304 @@
+"""From a graph to kernel steps: decides where values lie and collects the steps that operators emit."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..errors import EdgeCNNError
+from ..ops import Node, TensorSpec, get_op
+from ..ops.view import Arg, Buffer, View, channels_last, collapse, row_major
+from .ir import Graph
+
+ITEM = {"float32": 4, "int64": 8}
+C_TYPES = {"float": "float32", "int64_t": "int64"}
+SERIAL_BELOW = 60_000  # FLOPs or bytes: about 3 us, what waking a second thread costs
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a kernel's arguments: kind is "<" in, ">" out, "=" both, "i" int64, "f" double."""
+
+    kind: str
+    name: str
+    dtype: str
+    count: int
+
+
+def _parse(description: str) -> list[Field]:
+    fields = []
+    for word in description.split():
+        kind, rest = word[0], word[1:].split(":")
+        if kind in "<>=":
+            fields.append(Field(kind, rest[0], C_TYPES[rest[1]], int(rest[2])))
+        else:
+            fields.append(Field(kind, rest[0], "", int(rest[1]) if kind == "i" else 1))
+    return fields
+
+
+KERNELS = {name: (index, _parse(fields)) for index, (name, fields) in enumerate(_core.signatures())}
+
+
+def chosen_isa() -> tuple[str, dict[str, int]]:
+    """Name and constants of the instruction set in use: the best this CPU has, or EDGECNN_ISA."""
+    available = _core.isas()
+    name = os.environ.get("EDGECNN_ISA") or next(iter(available))
+    if name not in available:
+        raise EdgeCNNError(f"EDGECNN_ISA={name}: this CPU and build offer {', '.join(available)}; unset it or choose one")
+    return name, available[name]
+
+
+@dataclass
+class Step:
+    kernel: str
+    args: dict[str, Any]
+    serial: bool
+    node: Node | None
+
+
+class Lowering:
+    """What an operator's `lower` works with.
+
+    Attributes: isa (lanes, mr, nr, x_block_bytes), threads (the number the program is made for), steps."""
+
+    def __init__(self, graph: Graph, threads: int, options: dict[str, Any] | None = None):
+        self.graph, self.threads, self.options = graph, threads, options or {}
+        self.isa_name, self.isa = chosen_isa()
+        self.steps: list[Step] = []
+        self.once: list[Step] = []
+        self.buffers: list[Buffer] = []
+        self.externals: dict[str, int] = {}
+        self._views: dict[str, View] = {}
+        self._images: dict[str, View] = {}
+        self._placed: dict[str, View] = {}
+        self._uses = graph.uses()
+        self._readers: Counter = Counter()  # uses still to come of each buffer, by id
+        self._node: Node | None = None
+        self._live = {id(a) for a in graph.params.values()}
+
+    # ---- values ------------------------------------------------------------------------------------------------
+    def spec(self, value: str) -> TensorSpec:
+        return self.graph.spec(value)
+
+    def input(self, value: str) -> View:
+        """Where a value lies, whatever its strides."""
+        if value not in self._views:
+            array = self.graph.value_of(value)
+            if array is None:
+                raise EdgeCNNError(f"{self._node}: value {value!r} was not lowered")
+            self._views[value] = self.constant(array)
+        return self._views[value]
+
+    def image(self, value: str) -> View:
+        """A 4-D value with the channels of a pixel side by side; copied if it lies otherwise."""
+        view = self.input(value)
+        if view.is_image:
+            return view
+        if value not in self._images:
+            self._images[value] = self.copy(view, self.temp(view.shape))
+        return self._images[value]
+
+    def output(self, value: str, over: str = "", strides: tuple[int, ...] | None = None) -> View:
+        """Memory for a node's output: its place in a larger value, else the memory of input `over` if nobody reads that
+        afterwards and the strides agree with the default layout, else new memory (`strides` as in temp)."""
+        spec = self.spec(value)
+        if value in self._placed:
+            return self._bind(value, self._placed[value])
+        if over and spec.dtype == "float32":
+            old = self.input(over)
+            if self.may_overwrite(over) and old.shape == spec.shape and old.strides == channels_last(spec.shape):
+                return self._bind(value, old)
+        return self._bind(value, self.temp(spec.shape, spec.dtype, strides))
+
+    def may_overwrite(self, value: str) -> bool:
+        """Whether the present node is the last to read the memory behind `value` (and no constant or user memory)."""
+        buffer = self.input(value).buffer
+        mine = sum(self._node.inputs.count(v) for v in set(self._node.inputs)
+                   if v in self._views and self._views[v].buffer is buffer) if self._node else 0
+        return buffer.data is None and buffer.external is None and self._readers[id(buffer)] == mine
+
+    def alias(self, value: str, view: View) -> None:
+        """The output lies where `view` says: no step needed. A placed output is copied to its place."""
+        if value in self._placed:
+            self.copy(view, self._bind(value, self._placed[value]))
+        else:
+            self._bind(value, view)
+
+    def place(self, value: str, view: View) -> bool:
+        """In `Op.place`: lets `value` be computed right into `view`. False if it already has a place or is no computed
+        value, then the caller copies."""
+        if value in self._placed or value in self.graph.inputs or self.graph.value_of(value) is not None:
+            return False
+        self._placed[value] = view
+        return True
+
+    def placed(self, value: str) -> View | None:
+        return self._placed.get(value)
+
+    def reserve(self, value: str) -> View:
+        """In `Op.place`: the memory of an output, fixed before the operators that write into it are lowered."""
+        if value not in self._placed:
+            spec = self.spec(value)
+            self._placed[value] = self.temp(spec.shape, spec.dtype)
+        return self._placed[value]
+
+    def _bind(self, value: str, view: View) -> View:
+        self._views[value] = view
+        self._readers[id(view.buffer)] += self._uses[value]
+        return view
+
+    # ---- memory ------------------------------------------------------------------------------------------------
+    def temp(self, shape: tuple[int, ...], dtype: str = "float32", strides: tuple[int, ...] | None = None) -> View:
+        """New arena memory without gaps, channels last if not told otherwise, alive from its first to its last step."""
+        size = int(np.prod(shape, dtype=np.int64))
+        buffer = Buffer(size * ITEM[dtype], label=self._node.outputs[0] if self._node else "")
+        self.buffers.append(buffer)
+        return View(buffer, tuple(shape), strides or channels_last(tuple(shape)), 0, dtype)
+
+    def constant(self, array: np.ndarray) -> View:
+        """Memory outside the arena, as the array lies (row-major). Steps that write to it change the array."""
+        if not array.flags.c_contiguous:
+            array = np.ascontiguousarray(array)
+        return View(Buffer(array.nbytes, data=array), array.shape, row_major(array.shape), 0, str(array.dtype))
+
+    def external(self, name: str, spec: TensorSpec) -> View:
+        """Row-major memory that is given at each run."""
+        buffer = Buffer(0, external=self.externals.setdefault(name, len(self.externals)))
+        return View(buffer, tuple(spec.shape), row_major(tuple(spec.shape)), 0, spec.dtype)
+
+    # ---- steps -------------------------------------------------------------------------------------------------
+    def is_constant(self, view: View) -> bool:
+        """Whether the memory behind a view never changes while the program lives: results of it can be kept."""
+        return view.buffer.data is not None and id(view.buffer.data) not in self._live
+
+    def keep(self, size: int) -> View:
+        """Float memory that outlives a run, for what is prepared once."""
+        raw = np.zeros(size + 16, np.float32)
+        start = -raw.ctypes.data % 64 // 4
+        return self.constant(raw[start:start + size])
+
+    def emit(self, kernel: str, cost: float, once: bool = False, **args: Any) -> None:
+        """Adds a step. args by the names of kernels.def: a View or Arg for a pointer (None for NULL), numbers, tuples.
+
+        cost: the larger of its FLOPs and half its bytes; little work runs on one thread.
+        once: run it when the plan is made, not at every run; all its buffers are constants or from `keep`."""
+        fields = KERNELS[kernel][1]
+        names = {f.name for f in fields}
+        if names != set(args):
+            raise EdgeCNNError(f"kernel {kernel} takes {sorted(names)}, got {sorted(args)}")
+        for field in fields:
+            value = args[field.name]
+            if field.kind in "<>=" and value is not None:
+                view = value.view if isinstance(value, Arg) else value
+                strides = value.strides if isinstance(value, Arg) else ()
+                if view.dtype != field.dtype or len(strides) != field.count:
+                    raise EdgeCNNError(f"kernel {kernel}: {field.name} wants {field.dtype} with {field.count} strides, "
+                                       f"got {view.dtype} with {len(strides)}")
+                view.buffer.used_at(len(self.steps))
+        steps = self.once if once else self.steps
+        steps.append(Step(kernel, args, cost < SERIAL_BELOW, self._node))
+
+    def copy(self, src: View, dst: View) -> View:
+        """dst = src, shapes equal, any strides. Returns dst."""
+        sizes, (s, d) = loops(6, src, dst)
+        self.emit("copy", 2 * src.size, x=Arg(src, s), y=Arg(dst, d), dims=sizes)
+        return dst
+
+    def fill(self, dst: View, value: float) -> None:
+        sizes, (d,) = loops(6, dst)
+        self.emit("fill", 2 * dst.size, y=Arg(dst, d), dims=sizes, value=value)
+
+    def row_major(self, value: str) -> View:
+        """A value in logical order without gaps, as parameters lie; copied if it lies otherwise."""
+        view = self.input(value)
+        flat = view.reshape((view.size,))
+        if flat is not None and flat.stride(0) == 1:
+            return view
+        return self.copy(view, self.temp(view.shape, strides=row_major(view.shape)))
+
+    def run(self) -> None:
+        """Lowers the whole graph: inputs and outputs first, placements from the outputs up, then the nodes in order."""
+        for name, spec in self.graph.inputs.items():
+            self._bind(name, self.external(name, spec))
+        outputs = {name: self.external("output:" + name, self.spec(name)) for name in self.graph.outputs}
+        for name, view in outputs.items():
+            if view.strides == channels_last(view.shape):
+                self.place(name, view)
+        for node in reversed(self.graph.nodes):
+            self._node = node
+            get_op(node.op).place(self, node)
+        for node in self.graph.nodes:
+            self._node = node
+            get_op(node.op).lower(self, node)
+            for value in node.inputs:
+                if value and value in self._views:
+                    self._readers[id(self._views[value].buffer)] -= 1
+        self._node = None
+        for name, view in outputs.items():
+            if self._views[name].buffer is not view.buffer:
+                self.copy(self._views[name], view)
+
+    def program(self, steps: list[Step], arena_bytes: int) -> Any:
+        """The runnable program of some steps; the memory plan must have set the offsets."""
+        slots: list[bytes] = []
+        relocations: list[tuple[int, int]] = []
+        patches: list[tuple[int, int, int]] = []
+        constants: dict[int, tuple[int, np.ndarray]] = {}
+        starts = []
+        for step in steps:
+            starts.append(len(slots))
+            for field in KERNELS[step.kernel][1]:
+                value = step.args[field.name]
+                if field.kind in "<>=":
+                    self._pack_pointer(field, value, slots, relocations, patches, constants)
+                elif field.kind == "i":
+                    values = value if isinstance(value, (tuple, list)) else (value,)
+                    if len(values) != field.count:
+                        raise EdgeCNNError(f"kernel {step.kernel}: {field.name} takes {field.count} values")
+                    slots += [struct.pack("<q", int(v)) for v in values]
+                else:
+                    slots.append(struct.pack("<d", float(value)))
+        bases = [a for _, a in constants.values()]
+        return _core.Program(
+            self.isa_name,
+            np.array([KERNELS[s.kernel][0] for s in steps], np.int64), np.array(starts, np.int64),
+            np.array([s.serial for s in steps], np.int64),
+            np.frombuffer(b"".join(slots), np.uint64).copy(),
+            np.array(relocations, np.int64).reshape(-1, 2),
+            np.array([a.ctypes.data for a in bases], np.uint64), bases, arena_bytes,
+            np.array([p[:2] for p in patches], np.int64).reshape(-1, 2),
+            np.array([p[2] for p in patches], np.uint64), len(self.externals))
+
+    def _pack_pointer(self, field: Field, value: Any, slots: list[bytes], relocations: list, patches: list,
+                      constants: dict) -> None:
+        if value is None:
+            slots += [struct.pack("<q", 0)] * (1 + field.count)
+            return
+        view, strides = (value.view, value.strides) if isinstance(value, Arg) else (value, ())
+        offset = view.offset * ITEM[view.dtype]
+        buffer = view.buffer
+        if buffer.external is not None:
+            patches.append((len(slots), buffer.external, offset))
+        elif buffer.data is not None:
+            index = constants.setdefault(id(buffer.data), (len(constants), buffer.data))[0]
+            relocations.append((len(slots), index))
+        else:
+            offset += buffer.offset
+            relocations.append((len(slots), -1))
+        slots.append(struct.pack("<q", offset))
+        slots += [struct.pack("<q", s) for s in strides]
+
+
+def loops(rank: int, *views: View) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """The loops that walk all views together, padded in front to `rank`: sizes, and each view's strides."""
+    sizes, strides = collapse(views[0].shape, *views)
+    if len(sizes) > rank:
+        raise EdgeCNNError(f"{len(sizes)} loops are needed, a kernel has {rank}")
+    lead = rank - len(sizes)
+    return (1,) * lead + tuple(sizes), [(0,) * lead + tuple(s) for s in strides]

@@ -1,0 +1,70 @@
+"""Plans: a graph compiled for one set of input shapes into a program, ready to run."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from ..errors import DTypeError, ResourceError, ShapeError
+from .ir import Graph
+from .lowering import Lowering
+from .memory import plan_arena
+
+
+class Plan:
+    """A runnable graph whose shapes are all known.
+
+    Args:
+        graph: specialised and optimised; its constants must not change while the plan lives, its params may.
+        threads: how many threads the program is made for (fewer may run it).
+        options: for tests and experiments, e.g. {"convolution": "im2col"}.
+
+    Attributes:
+        graph, threads, steps, arena_bytes.
+    """
+
+    def __init__(self, graph: Graph, threads: int, options: dict[str, Any] | None = None):
+        self.graph, self.threads = graph, threads
+        lowering = Lowering(graph, threads, options)
+        lowering.run()
+        self.steps = lowering.steps
+        self.buffers = lowering.buffers
+        self.isa = lowering.isa_name
+        self.arena_bytes = plan_arena(lowering.buffers)
+        try:
+            if lowering.once:
+                lowering.program(lowering.once, 0).run(np.zeros(len(lowering.externals), np.uint64), threads)
+            self._program = lowering.program(self.steps, self.arena_bytes)
+        except MemoryError as error:
+            raise ResourceError(str(error)) from None
+        self._inputs = [(name, spec.shape, np.dtype(spec.dtype)) for name, spec in graph.inputs.items()]
+        self._outputs = [(graph.spec(o).shape, np.dtype(graph.spec(o).dtype)) for o in graph.outputs]
+        self._pointers = np.zeros(len(lowering.externals), np.uint64)
+        self._busy = threading.Lock()
+
+    def run(self, *inputs: np.ndarray, ns: np.ndarray | None = None) -> list[np.ndarray]:
+        """The outputs for these inputs, both in the order of the graph. Safe to call from several Python threads.
+
+        ns: int64 (len(steps),), receives the nanoseconds of each step added."""
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        arrays = [self._checked(x, *want) for x, want in zip(inputs, self._inputs, strict=True)]
+        with self._busy:
+            for i, array in enumerate(arrays):
+                self._pointers[i] = array.ctypes.data
+            for i, array in enumerate(outputs, len(arrays)):
+                self._pointers[i] = array.ctypes.data
+            if ns is None:
+                self._program.run(self._pointers, self.threads)
+            else:
+                self._program.profile(self._pointers, self.threads, ns)
+        return outputs
+
+    @staticmethod
+    def _checked(x: np.ndarray, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        if x.dtype != dtype:
+            raise DTypeError(f"input {name!r}: got {x.dtype}, needed {dtype}; convert it with .astype('{dtype}')")
+        if x.shape != shape:
+            raise ShapeError(f"input {name!r}: got shape {x.shape}, this plan is made for {shape}")
+        return x if x.flags.c_contiguous else np.ascontiguousarray(x)

@@ -1,0 +1,236 @@
+"""How convolutions become kernel steps: the three passes over views, shared by every operator that convolves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .view import Arg, View
+
+INF = float("inf")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Of a convolution; pad is (top, left), what is needed at bottom and right follows from the output's size."""
+
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One forward pass y = clamp(conv(x, w) + b + r, lo, hi); all are views. x (N, C, H, W),
+    w (groups, OC/groups, C/groups, KH, KW), b (OC,) or None, r like y or None, y (N, OC, OH, OW)."""
+
+    x: View
+    w: View
+    b: View | None
+    r: View | None
+    y: View
+    geometry: Geometry
+    lo: float = -INF
+    hi: float = INF
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.y.size * self.w.size // self.y.shape[1]
+
+
+def needs_padding(x: View, w: View, y: View, geo: Geometry) -> bool:
+    """Whether some tap of some output pixel falls outside the picture."""
+    for axis in (0, 1):
+        size, out, k = x.shape[2 + axis], y.shape[2 + axis], w.shape[axis - 2]
+        first = -geo.pad[axis]
+        last = first + (out - 1) * geo.stride[axis] + (k - 1) * geo.dilation[axis]
+        if first < 0 or last >= size:
+            return True
+    return False
+
+
+def flat_pixels(view: View | None) -> bool:
+    """Whether all pixels of all images are one constant stride apart."""
+    if view is None:
+        return True
+    n, _, h, w = view.shape
+    sn, _, sh, sw = view.strides
+    return (h == 1 or sh == w * sw) and (n == 1 or sn == h * w * sw)
+
+
+def as_row(view: View | None) -> View | None:
+    """All pixels of a view with flat_pixels as one row of one image."""
+    if view is None:
+        return None
+    n, c, h, w = view.shape
+    step = view.strides[3] if w > 1 else view.strides[2] if h > 1 else view.strides[0]
+    return replace(view, shape=(1, c, 1, n * h * w), strides=(0, view.stride(1), 0, step))
+
+
+def split_groups(w: View, groups: int) -> View:
+    """(OC, C/groups, KH, KW) -> (groups, OC/groups, C/groups, KH, KW)"""
+    s0 = w.strides[0]
+    per = w.shape[0] // groups
+    return replace(w, shape=(groups, per, *w.shape[1:]), strides=(per * s0, *w.strides))
+
+
+def pack_weights(ctx: Any, w: View) -> View:
+    """Weights (groups, OC/groups, C/groups, KH, KW) as the direct kernel reads them; once if they are constant."""
+    groups, ocg, cg, kh, kw = w.shape
+    size = groups * -(-ocg // ctx.isa["nr"]) * ctx.isa["nr"] * cg * kh * kw
+    once = ctx.is_constant(w)
+    packed = ctx.keep(size) if once else ctx.temp((size,))
+    ctx.emit("conv_pack_weights", 2 * size, once=once, w=w.arg(0, 1, 2, 3, 4), packed=packed,
+             OC=groups * ocg, C=groups * cg, KH=kh, KW=kw, groups=groups)
+    return packed
+
+
+def pack_bias(ctx: Any, b: View | None, groups: int) -> View | None:
+    """A bias padded to whole panels."""
+    if b is None or (b.shape[0] // groups % ctx.isa["nr"] == 0 and b.strides[0] == 1):
+        return b
+    return pack_weights(ctx, split_groups(replace(b, shape=(*b.shape, 1, 1, 1), strides=(*b.strides, 1, 1, 1)), groups))
+
+
+def direct_forward(ctx: Any, f: Forward) -> None:
+    """Implicit matrix product (kernels/convolution.c)."""
+    x, y, r, geo = f.x, f.y, f.r, f.geometry
+    groups, ocg, cg, kh, kw = f.w.shape
+    pack = needs_padding(x, f.w, y, geo) or not x.is_image
+    if is_pointwise(x, f.w, y, geo) and not pack and flat_pixels(x) and flat_pixels(y) and flat_pixels(r):
+        x, y, r = as_row(x), as_row(y), as_row(r)
+    blocks = forward_blocks(ctx, x, f.w, y, geo, pack)
+    ctx.emit(
+        "conv_direct", f.flops, x=x.arg(0, 2, 3, 1), w=pack_weights(ctx, f.w), b=pack_bias(ctx, f.b, groups),
+        r=r.nhw if r is not None else None, y=y.nhw, ws=ctx.temp((blocks["ws_thread"] * ctx.threads,)) if pack else None,
+        N=x.shape[0], C=groups * cg, H=x.shape[2], W=x.shape[3], OC=groups * ocg, OH=y.shape[2], OW=y.shape[3],
+        KH=kh, KW=kw, stride=geo.stride, pad=geo.pad, dilation=geo.dilation, groups=groups, lo=f.lo, hi=f.hi, pack=pack,
+        **blocks)
+
+
+def is_pointwise(x: View, w: View, y: View, geo: Geometry) -> bool:
+    """Whether output pixel i is a product of input pixel i and a matrix."""
+    return w.shape[0] == 1 and w.shape[3:] == (1, 1) and geo.pad == (0, 0) and x.shape[2:] == y.shape[2:] and (
+        geo.stride == (1, 1))
+
+
+def forward_blocks(ctx: Any, x: View, w: View, y: View, geo: Geometry, pack: bool) -> dict[str, int]:
+    """How much of the output a work item takes: an input block that stays in L2, and enough items for the threads.
+
+    Where the weights are the larger traffic, threads share the panels instead, so that each weight is read once."""
+    n = x.shape[0]
+    groups, ocg, cg, kh, kw = w.shape
+    oh, ow = y.shape[2:]
+    mr, threads = ctx.isa["mr"], ctx.threads
+    panels = -(-ocg // ctx.isa["nr"])
+    by_panel = threads > 1 and w.size > x.size and panels >= threads
+    rows = max(1, ctx.isa["x_block_bytes"] // (4 * cg * span(ow, kw, 1, geo) * geo.stride[0]))
+    cols = ow
+    if oh == 1:
+        cols = max(mr, ctx.isa["x_block_bytes"] // (4 * cg * geo.stride[1]) // mr * mr)
+    if not by_panel:
+        wanted = -(-threads * 2 // (n * groups)) if threads > 1 else 1
+        rows = min(rows, -(-oh // wanted))
+        if oh == 1:
+            cols = min(cols, -(-ow // wanted // mr) * mr)
+    rows, cols = min(rows, oh), min(max(cols, 1), ow)
+    if ow <= mr // 2 and rows > 1:
+        rows -= rows % 2  # the kernel takes pairs of short rows
+    return {"rows": rows, "cols": cols, "panels": -(-panels // threads) if by_panel else panels,
+            "ws_thread": span(rows, kh, 0, geo) * span(cols, kw, 1, geo) * cg if pack else 0}
+
+
+def span(out: int, k: int, axis: int, geo: Geometry) -> int:
+    """Input rows (axis 0) or columns (1) that `out` output ones read."""
+    return (out - 1) * geo.stride[axis] + (k - 1) * geo.dilation[axis] + 1
+
+
+def direct_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> None:
+    """dx as forward convolutions of dy with flipped taps and exchanged channels: one per phase of the stride, each
+    writing its own pixels, so that no zero is inserted and nothing is added twice."""
+    weights = w.transpose((0, 2, 1, 3, 4))
+    for a in range(min(geo.stride[0], dx.shape[2])):
+        for b in range(min(geo.stride[1], dx.shape[3])):
+            pixels = dx.slice(2, a, dx.shape[2], geo.stride[0]).slice(3, b, dx.shape[3], geo.stride[1])
+            rows, cols = phase(w.shape[3], a, 0, geo), phase(w.shape[4], b, 1, geo)
+            if rows is None or cols is None:
+                ctx.fill(pixels, 0.0)
+                continue
+            part = weights.slice(3, *rows.taps).slice(4, *cols.taps)
+            sub = Geometry((1, 1), (rows.pad, cols.pad), (rows.dilation, cols.dilation))
+            direct_forward(ctx, Forward(dy, part, None, None, pixels, sub))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Of the input positions a, a + stride, ... along one axis: the kernel taps that reach them (first, stop, step;
+    last tap first) and the geometry of the convolution of dy with those."""
+
+    taps: tuple[int, int, int]
+    pad: int
+    dilation: int
+
+
+def phase(k: int, a: int, axis: int, geo: Geometry) -> Phase | None:
+    """None if no tap t has (a + pad - t * dilation) % stride == 0."""
+    stride, pad, dilation = geo.stride[axis], geo.pad[axis], geo.dilation[axis]
+    taps = [t for t in range(k) if (a + pad - t * dilation) % stride == 0]
+    if not taps:
+        return None
+    step = taps[1] - taps[0] if len(taps) > 1 else stride
+    return Phase((taps[-1], taps[0] - 1, -step), -((a + pad - taps[-1] * dilation) // stride),
+                 step * dilation // stride)
+
+
+PIXELS_PER_BLOCK = 384  # of dy that one pass over the tiles of dw reads: amortises loading and storing the tiles
+
+
+def direct_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) -> None:
+    """Outer products of input and output gradient pixels, accumulated in registers, then unpacked into dw, which looks
+    like the weights of Forward."""
+    groups, ocg, cg, kh, kw = dw.shape
+    pack = needs_padding(x, dw, dy, geo) or not x.is_image
+    if is_pointwise(x, dw, dy, geo) and not pack and flat_pixels(x) and flat_pixels(dy):
+        x, dy = as_row(x), as_row(dy)
+    n, c, h, width = x.shape
+    oh, ow = dy.shape[2:]
+    cols = min(ow, PIXELS_PER_BLOCK) if oh == 1 else ow
+    rows = max(1, min(oh, PIXELS_PER_BLOCK // cols))
+    images = max(1, min(n, PIXELS_PER_BLOCK // (oh * ow))) if rows == oh and cols == ow else 1
+    ws_thread = images * span(rows, kh, 0, geo) * span(cols, kw, 1, geo) * cg if pack else 0
+    nr = ctx.isa["nr"]
+    packed = ctx.temp((groups * -(-ocg // nr) * nr * cg * kh * kw,))
+    ctx.emit(
+        "conv_backward_weights", 2 * dy.size * cg * kh * kw, x=x.arg(0, 2, 3, 1), dy=dy.nhw, dw=packed,
+        ws=ctx.temp((ws_thread * ctx.threads,)) if pack else None, N=n, C=c, H=h, W=width, OC=groups * ocg, OH=oh, OW=ow,
+        KH=kh, KW=kw, stride=geo.stride, pad=geo.pad, dilation=geo.dilation, groups=groups, pack=pack, images=images,
+        rows=rows, cols=cols, ws_thread=ws_thread)
+    ctx.emit("conv_unpack_weights", 2 * dw.size, packed=packed, w=dw.arg(0, 1, 2, 3, 4), OC=groups * ocg, C=c, KH=kh,
+             KW=kw, groups=groups)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to compute a pass: `accepts` looks at the views, `lower` emits the steps."""
+
+    name: str
+    accepts: Callable[..., bool]
+    lower: Callable[..., None]
+
+
+def always(*_: Any) -> bool:
+    return True
+
+
+# Per pass, best first; the first that accepts is taken, and the last accepts everything.
+FORWARD = [Algorithm("direct", always, direct_forward)]
+BACKWARD_DATA = [Algorithm("direct", always, direct_backward_data)]
+BACKWARD_WEIGHTS = [Algorithm("direct", always, direct_backward_weights)]
+
+
+def choose(ctx: Any, algorithms: list[Algorithm], *views: Any) -> Algorithm:
+    """The first algorithm that accepts, or the one that the plan's option `convolution` names, if it accepts."""
+    forced = ctx.options.get("convolution")
+    accepted = [a for a in algorithms if a.accepts(*views)]
+    return next((a for a in accepted if a.name == forced), accepted[0])

@@ -1,0 +1,159 @@
+"""What an operator is. Each file of this folder declares operators completely: their names and attributes, shape
+inference, gradient, lowering to kernels. Nothing above this floor knows an operator by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError, ShapeError
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Shape (logical, NCHW for images; None or a name for a free dimension) and numpy dtype name."""
+
+    shape: tuple
+    dtype: str = "float32"
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+
+@dataclass
+class Node:
+    """One operation: inputs and outputs are value names, "" for an absent optional input."""
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.op}({self.name or self.outputs[0]})"
+
+
+class Op:
+    """Base of all operators; one instance per class lives in the registry.
+
+    Class attributes:
+        name: the ONNX operator type, or our own name for operators that ONNX lacks (then `onnx` is False).
+        inputs: formal input names in ONNX order; a trailing "?" marks an optional one, "*" any number.
+        outputs: number of outputs, the smallest; graphs may carry fewer where ONNX makes them optional.
+        attrs: attribute names with defaults, REQUIRED where there is none.
+        static: inputs that must be known when a plan is compiled (shapes, axes, pads ...). A known one is stored as
+            an attribute of the same name, whether ONNX's opset has it as attribute or as input.
+        parameters: inputs whose initializers are trainable; buffers: inputs that belong to the state but are not
+            trained (running statistics).
+        shape_only: the result follows from the shapes of the inputs alone (Shape, Size).
+        no_gradient: why there is no gradient, for operators that have none.
+    """
+
+    name: str
+    inputs: tuple[str, ...] = ("X",)
+    outputs: int = 1
+    attrs: dict[str, Any] = {}
+    static: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+    onnx: bool = True
+    shape_only: bool = False
+    no_gradient: str = ""
+
+    # ---- meaning -----------------------------------------------------------------------------------------------
+    def infer(self, node: Node, inputs: list[TensorSpec | None]) -> list[TensorSpec]:
+        """Output specs from input specs with known shapes. Raises ShapeError."""
+        raise NotImplementedError
+
+    def evaluate(self, node: Node, *inputs: np.ndarray | None) -> list[np.ndarray] | None:
+        """The outputs in numpy, for shape arithmetic and constants; None if this operator is not evaluated so."""
+        return None
+
+    def simplify(self, g, node: Node) -> bool:
+        """Replaces the node in graph g by simpler ones if it can; whether it did. Shapes are known."""
+        return False
+
+    def for_training(self, g, node: Node) -> Node | None:
+        """The node to use instead in a training graph (batch statistics, dropout), or None to keep this one."""
+        return None
+
+    def gradient(self, g, node: Node, dy: list[str | None], needs: list[bool]) -> Sequence[str | None]:
+        """Emits nodes into g for the gradient of each input, given those of the outputs.
+
+        Only inputs with needs[i] need one; None stands for no gradient (zero)."""
+        raise NotImplementedError(self.name)
+
+    # ---- what passes may use ------------------------------------------------------------------------------------
+    def as_clamp(self, node: Node) -> tuple[float, float] | None:
+        """(lo, hi) if the node is y = min(max(x, lo), hi): a producer may do it in its epilogue."""
+        return None
+
+    def as_channel_affine(self, g, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
+        """float64 (scale, shift) per channel if the node is y = x * scale + shift with constants, else None."""
+        return None
+
+    def absorb_affine(self, g, node: Node, scale: np.ndarray, shift: np.ndarray) -> bool:
+        """Takes a following channel affine map into this node's constants; whether it did."""
+        return False
+
+    def absorb_residual(self, g, node: Node, value: str) -> bool:
+        """Takes a following addition of `value` (same shape) into this node; whether it did."""
+        return False
+
+    def absorb_clamp(self, g, node: Node, lo: float, hi: float) -> bool:
+        """Takes a following clamp into this node; whether it did."""
+        return False
+
+    def is_residual_add(self, g, node: Node) -> bool:
+        """Whether the node adds two values of the same shape."""
+        return False
+
+    # ---- lowering ----------------------------------------------------------------------------------------------
+    def place(self, ctx, node: Node) -> None:
+        """Before any lowering, outputs first: may say that an input's memory is a part of an output's."""
+
+    def lower(self, ctx, node: Node) -> None:
+        """Emits kernel steps."""
+        raise NotImplementedError(self.name)
+
+    def flops(self, node: Node, inputs: list[TensorSpec | None], outputs: list[TensorSpec]) -> int:
+        """Floating-point operations, for reports and for choosing serial or parallel execution."""
+        return sum(o.size for o in outputs)
+
+    # ---- helpers -----------------------------------------------------------------------------------------------
+    def attr(self, node: Node, key: str) -> Any:
+        value = node.attrs.get(key, self.attrs.get(key))
+        if value is REQUIRED:
+            raise ModelError(f"{node}: attribute {key!r} is missing")
+        return value
+
+    def formal(self, index: int) -> str:
+        """Formal name of the index-th input (the last one repeats for variadic operators)."""
+        return self.inputs[min(index, len(self.inputs) - 1)].rstrip("?*")
+
+
+def broadcast_shape(node: Node, *specs: TensorSpec) -> tuple[int, ...]:
+    """numpy's (and ONNX's) multidirectional broadcasting, with an error that names the node."""
+    try:
+        return tuple(np.broadcast_shapes(*(s.shape for s in specs)))
+    except ValueError:
+        shapes = ", ".join(str(s.shape) for s in specs)
+        raise ShapeError(f"{node}: shapes {shapes} cannot be broadcast together") from None
+
+
+def same_spec(node: Node, inputs: list[TensorSpec | None]) -> list[TensorSpec]:
+    """infer of operators whose output looks like their first input."""
+    first = inputs[0]
+    assert first is not None
+    return [first]

@@ -1,0 +1,30 @@
+"""Identity."""
+
+from .base import Op, same_spec
+
+
+class Identity(Op):
+    name = "Identity"
+    inputs = ("input",)
+
+    def infer(self, node, inputs):
+        return same_spec(node, inputs)
+
+    def evaluate(self, node, *inputs):
+        return list(inputs)
+
+    def simplify(self, g, node):
+        if node.outputs[0] in g.outputs and node.inputs[0] not in g.producers():
+            return False
+        g.replace_value(node.outputs[0], node.inputs[0])
+        g.remove([node])
+        return True
+
+    def gradient(self, g, node, dy, needs):
+        return [dy[0]]
+
+    def lower(self, ctx, node):
+        ctx.alias(node.outputs[0], ctx.input(node.inputs[0]))
+
+    def flops(self, node, inputs, outputs):
+        return 0

@@ -1,0 +1,432 @@
+/* Convolution as an implicit matrix product over channels-last images: no im2col buffer.
+ *
+ * For one tap row kh, the KW*C inputs that an output pixel needs lie side by side, and neighbouring output pixels are a
+ * constant stride apart. A register tile therefore holds MR pixels x NV vectors of output channels and walks along that
+ * contiguous run, broadcasting inputs against packed weights.
+ *
+ * Packed weights: [group][panel of NR output channels][KH][KW][C/groups][NR], the last panel padded with zeros.
+ * Every output is one accumulator, summed over (kh, kw, c) in this order from the bias: the bits depend neither on the
+ * tile an output falls into nor on the number of threads. */
+#include "simd.h"
+
+/* Where the taps of an output pixel lie relative to it: KH rows, in each `taps` runs of `run` contiguous floats. */
+typedef struct {
+    int64_t KH, taps, run;
+    int64_t h, w;     /* distance between tap rows, between runs of a row */
+    int64_t pixel;    /* distance between the inputs of neighbouring output pixels */
+} tap_grid;
+
+typedef struct {
+    float *y;
+    const float *r;   /* residual added before the clamp, or NULL; same geometry as y but its own strides */
+    int64_t y_w, r_w;
+    float lo, hi;
+} tile_out;
+
+/* y[i][oc] = clamp(b[oc] + sum_taps x[i][tap] w[tap][oc] + r[i][oc]) for mr pixels and the nc <= nv*VL channels of a
+ * panel. Pixels from `split` on lie in another row: x1, and out1. */
+INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, const tap_grid *g, const float *w,
+                 const float *b, int64_t nc, const tile_out *o0, const tile_out *o1) {
+    vf acc[MR][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) acc[i][j] = b ? load(b + j * VL) : splat(0);
+    const int64_t xs = g->pixel;
+    for (int64_t kh = 0; kh < g->KH; kh++)
+        for (int64_t t = 0; t < g->taps; t++) {
+            const float *p0 = x0 + kh * g->h + t * g->w, *p1 = x1 + kh * g->h + t * g->w;
+            for (int64_t k = 0; k < g->run; k++, p0++, p1++, w += NR) {
+                vf wv[NV];
+#pragma GCC unroll 2
+                for (int j = 0; j < nv; j++) wv[j] = load(w + j * VL);
+#pragma GCC unroll 16
+                for (int i = 0; i < mr; i++) {
+                    float s = i < split ? p0[i * xs] : p1[(i - split) * xs];
+#pragma GCC unroll 2
+                    for (int j = 0; j < nv; j++) acc[i][j] += wv[j] * s;
+                }
+            }
+        }
+    const vf lo = splat(o0->lo), hi = splat(o0->hi);
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) {
+        const tile_out *o = i < split ? o0 : o1;
+        const int64_t px = i < split ? i : i - split;
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) {
+            int64_t n = nc - j * VL;
+            vf v = acc[i][j];
+            const float *r = o->r ? o->r + px * o->r_w + j * VL : 0;
+            float *y = o->y + px * o->y_w + j * VL;
+            if (n >= VL) {
+                if (r) v += load(r);
+                store(y, vmin(hi, vmax(lo, v)));
+            } else if (n > 0) {
+                if (r) v += load_n(r, n);
+                store_n(y, vmin(hi, vmax(lo, v)), n);
+            }
+        }
+    }
+}
+
+typedef void (*tile_fn)(const float *, const float *, const tap_grid *, const float *, const float *, int64_t,
+                        const tile_out *, const tile_out *);
+
+/* One function per tile height; NV or a single vector; in one row, or two rows of half the height. */
+#define TILE(m)                                                                                                      \
+    static void tile_##m##_2(const float *x0, const float *x1, const tap_grid *g, const float *w, const float *b,    \
+                             int64_t nc, const tile_out *o0, const tile_out *o1) {                                   \
+        tile(m, 2, m, x0, x1, g, w, b, nc, o0, o1);                                                                  \
+    }                                                                                                                \
+    static void tile_##m##_1(const float *x0, const float *x1, const tap_grid *g, const float *w, const float *b,    \
+                             int64_t nc, const tile_out *o0, const tile_out *o1) {                                   \
+        tile(m, 1, m, x0, x1, g, w, b, nc, o0, o1);                                                                  \
+    }
+#define TILE_SPLIT(m)                                                                                                \
+    static void tile_##m##_s(const float *x0, const float *x1, const tap_grid *g, const float *w, const float *b,    \
+                             int64_t nc, const tile_out *o0, const tile_out *o1) {                                   \
+        tile(m, 2, (m) / 2, x0, x1, g, w, b, nc, o0, o1);                                                            \
+    }
+#define NAMES(m) [m] = {tile_##m##_1, tile_##m##_2}
+#define NAME_SPLIT(m) [(m) / 2] = tile_##m##_s
+TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
+TILE_SPLIT(2) TILE_SPLIT(4) TILE_SPLIT(6)
+#if defined(__AVX512F__) || defined(__aarch64__)
+TILE(7) TILE(8) TILE_SPLIT(8)
+#endif
+#if defined(__AVX512F__)
+TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
+TILE_SPLIT(10) TILE_SPLIT(12) TILE_SPLIT(14)
+#endif
+
+static const tile_fn tiles[MR + 1][2] = {
+    NAMES(1), NAMES(2), NAMES(3), NAMES(4), NAMES(5), NAMES(6),
+#if defined(__AVX512F__) || defined(__aarch64__)
+    NAMES(7), NAMES(8),
+#endif
+#if defined(__AVX512F__)
+    NAMES(9), NAMES(10), NAMES(11), NAMES(12), NAMES(13), NAMES(14),
+#endif
+};
+
+/* two_rows[n]: n pixels of one row and n of the next */
+static const tile_fn two_rows[MR / 2 + 1] = {
+    NAME_SPLIT(2), NAME_SPLIT(4), NAME_SPLIT(6),
+#if defined(__AVX512F__) || defined(__aarch64__)
+    NAME_SPLIT(8),
+#endif
+#if defined(__AVX512F__)
+    NAME_SPLIT(10), NAME_SPLIT(12), NAME_SPLIT(14),
+#endif
+};
+
+/* A single pixel (a fully connected layer on one picture) would be bound by the latency of its NV accumulators: four
+ * panels at once instead. Same sums in the same order. */
+enum { WIDE = 4 };
+static void tile_wide(const float *x, const tap_grid *g, const float *w, int64_t panel_size, const float *b, int64_t nc,
+                      const tile_out *o) {
+    vf acc[WIDE][NV];
+    const float *wp[WIDE];
+    for (int p = 0; p < WIDE; p++) {
+        wp[p] = w + p * panel_size;
+        for (int j = 0; j < NV; j++) acc[p][j] = b ? load(b + p * NR + j * VL) : splat(0);
+    }
+    int64_t at = 0;
+    for (int64_t kh = 0; kh < g->KH; kh++)
+        for (int64_t t = 0; t < g->taps; t++) {
+            const float *p0 = x + kh * g->h + t * g->w;
+            for (int64_t k = 0; k < g->run; k++, at += NR)
+#pragma GCC unroll 4
+                for (int p = 0; p < WIDE; p++)
+#pragma GCC unroll 2
+                    for (int j = 0; j < NV; j++) acc[p][j] += load(wp[p] + at + j * VL) * p0[k];
+        }
+    for (int p = 0; p < WIDE; p++)
+        for (int j = 0; j < NV; j++) {
+            int64_t c = p * NR + j * VL, n = nc - c;
+            vf v = acc[p][j];
+            if (n >= VL) {
+                if (o->r) v += load(o->r + c);
+                store(o->y + c, vmin(splat(o->hi), vmax(splat(o->lo), v)));
+            } else if (n > 0) {
+                if (o->r) v += load_n(o->r + c, n);
+                store_n(o->y + c, vmin(splat(o->hi), vmax(splat(o->lo), v)), n);
+            }
+        }
+}
+
+/* The part of the input that a block of output pixels reads, in place or copied with its padding. */
+typedef struct {
+    const float *origin; /* tap (0, 0), channel 0 of the block's first output pixel */
+    int64_t n, h, w;     /* strides of images, rows, pixels */
+} window;
+
+typedef struct {
+    const float *x;
+    const int64_t *s; /* strides n, h, w, c */
+    int64_t H, W, C;  /* C: channels to take */
+} source;
+
+static void copy_pixels(float *dst, const float *src, int64_t n, int64_t C, int64_t sw, int64_t sc) {
+    if (sc == 1 && sw == C) {
+        memcpy(dst, src, (size_t)(n * C) * sizeof *dst);
+    } else if (sc == 1) {
+        for (int64_t i = 0; i < n; i++) memcpy(dst + i * C, src + i * sw, (size_t)C * sizeof *dst);
+    } else {
+        for (int64_t c = 0; c < C; c++)
+            for (int64_t i = 0; i < n; i++) dst[i * C + c] = src[i * sw + c * sc];
+    }
+}
+
+/* Copies images x rows x cols pixels starting at (n0, h0, w0), which may lie outside the picture: zeros there. */
+static window pack_window(float *dst, source in, int64_t n0, int64_t images, int64_t h0, int64_t rows, int64_t w0,
+                          int64_t cols) {
+    const int64_t left = min64(cols, max64(0, -w0)), right = max64(left, min64(cols, in.W - w0));
+    window win = {dst, rows * cols * in.C, cols * in.C, in.C};
+    for (int64_t n = n0; n < n0 + images; n++)
+        for (int64_t h = h0; h < h0 + rows; h++, dst += cols * in.C) {
+            if (h < 0 || h >= in.H) {
+                memset(dst, 0, (size_t)(cols * in.C) * sizeof *dst);
+                continue;
+            }
+            const float *src = in.x + n * in.s[0] + h * in.s[1] + (w0 + left) * in.s[2];
+            memset(dst, 0, (size_t)(left * in.C) * sizeof *dst);
+            copy_pixels(dst + left * in.C, src, right - left, in.C, in.s[2], in.s[3]);
+            memset(dst + right * in.C, 0, (size_t)((cols - right) * in.C) * sizeof *dst);
+        }
+    return win;
+}
+
+static window in_place(source in, int64_t n0, int64_t h0, int64_t w0) {
+    return (window){in.x + n0 * in.s[0] + h0 * in.s[1] + w0 * in.s[2], in.s[0], in.s[1], in.s[2]};
+}
+
+INLINE tap_grid grid_of(window win, int64_t C, int64_t KH, int64_t KW, const int64_t *stride, const int64_t *dilation) {
+    const int joined = dilation[1] == 1 && (win.w == C || KW == 1); /* the taps of a row touch */
+    return (tap_grid){KH, joined ? 1 : KW, joined ? KW * C : C, dilation[0] * win.h, dilation[1] * win.w,
+                      stride[1] * win.w};
+}
+
+typedef struct {
+    int64_t n, oh, ow, rows, cols; /* one image, a block of output rows and columns */
+} block;
+
+static void block_panels(const conv_direct_args *a, window win, block blk, int64_t g, int64_t panel, int64_t end) {
+    const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
+    const tap_grid grid = grid_of(win, Cg, a->KH, a->KW, a->stride, a->dilation);
+    const int64_t panel_size = a->KH * a->KW * Cg * NR, row = a->stride[0] * win.h;
+    const int pair = blk.cols <= MR / 2 && blk.rows > 1;
+    for (; panel < end; panel++) {
+        const int64_t oc = g * OCg + panel * NR, nc = OCg - panel * NR;
+        const float *w = a->w + (g * panels + panel) * panel_size;
+        const float *b = a->b ? a->b + (g * panels + panel) * NR : 0;
+        float *y = a->y + blk.n * a->y_s[0] + blk.oh * a->y_s[1] + blk.ow * a->y_s[2] + oc;
+        const float *r = a->r ? a->r + blk.n * a->r_s[0] + blk.oh * a->r_s[1] + blk.ow * a->r_s[2] + oc : 0;
+        const int64_t wide = blk.rows == 1 && blk.cols == 1 && end - panel >= WIDE;
+        for (int64_t i = 0; i < blk.rows; i++) {
+            const float *x = win.origin + i * row;
+            const tile_out o = {y + i * a->y_s[1], r ? r + i * a->r_s[1] : 0, a->y_s[2], a->r_s[2],
+                                (float)a->lo, (float)a->hi};
+            if (wide) {
+                tile_wide(x, &grid, w, panel_size, b, nc, &o);
+            } else if (pair && i + 1 < blk.rows) {
+                tile_out o1 = o;
+                o1.y += a->y_s[1];
+                if (r) o1.r += a->r_s[1];
+                two_rows[blk.cols](x, x + row, &grid, w, b, nc, &o, &o1);
+                i++;
+            } else {
+                for (int64_t j = 0; j < blk.cols; j += MR) {
+                    tile_out oj = o;
+                    oj.y += j * a->y_s[2];
+                    if (r) oj.r += j * a->r_s[2];
+                    tiles[min64(MR, blk.cols - j)][nc > VL](x + j * grid.pixel, 0, &grid, w, b, nc, &oj, &oj);
+                }
+            }
+        }
+        if (wide) panel += WIDE - 1;
+    }
+}
+
+/* y = clamp(conv(x, w) + b + r, lo, hi).
+ * x (N, C, H, W) any strides if pack, else channel stride 1 and every tap inside; w packed; b [groups][panels][NR] or
+ * NULL; r like y or NULL; y (N, OC, OH, OW) channels-last. Work items: blocks of rows x cols output pixels times
+ * `panels` panels. ws: ws_thread floats per thread, for the padded copy. y may be r; nothing else may overlap. */
+DEFINE(conv_direct) {
+    const int64_t Cg = a->C / a->groups, panels = ceil_div(a->OC / a->groups, NR);
+    const int64_t nr = ceil_div(a->OH, a->rows), ncol = ceil_div(a->OW, a->cols), np = ceil_div(panels, a->panels);
+    const range mine = share(a->N * a->groups * nr * ncol * np, tid, nthreads);
+    float *ws = a->ws + tid * a->ws_thread;
+    int64_t packed = -1;
+    window win = {0};
+    for (int64_t item = mine.begin; item < mine.end; item++) {
+        const int64_t where = item / np, p = item % np * a->panels;
+        const int64_t col = where % ncol * a->cols, row = where / ncol % nr * a->rows;
+        const int64_t g = where / ncol / nr % a->groups, n = where / ncol / nr / a->groups;
+        const block blk = {n, row, col, min64(a->rows, a->OH - row), min64(a->cols, a->OW - col)};
+        const int64_t h0 = row * a->stride[0] - a->pad[0], w0 = col * a->stride[1] - a->pad[1];
+        const source in = {a->x + g * Cg * a->x_s[3], a->x_s, a->H, a->W, Cg};
+        if (!a->pack) {
+            win = in_place(in, n, h0, w0);
+        } else if (packed != where) {
+            win = pack_window(ws, in, n, 1, h0, (blk.rows - 1) * a->stride[0] + (a->KH - 1) * a->dilation[0] + 1, w0,
+                              (blk.cols - 1) * a->stride[1] + (a->KW - 1) * a->dilation[1] + 1);
+            packed = where;
+        }
+        block_panels(a, win, blk, g, p, min64(panels, p + a->panels));
+    }
+}
+
+/* dw[k0..k0+mk][oc..oc+nc] += sum over a block's output pixels of x[pixel][k] dy[pixel][oc]: an outer product per pixel,
+ * accumulated in registers. x points at run position k0 of the block's first pixel. */
+typedef struct {
+    int64_t images, rows, cols;
+    int64_t x_n, x_h, x_w;    /* distance between the inputs of neighbouring output images, rows, pixels */
+    int64_t dy_n, dy_h, dy_w;
+} pixels;
+
+INLINE void outer_tile(int mk, int nv, int tail, const float *x, const float *dy, const pixels *p, float *dw, int64_t nc,
+                       int first) {
+    vf acc[MR][NV];
+#pragma GCC unroll 16
+    for (int i = 0; i < mk; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) acc[i][j] = first ? splat(0) : load(dw + i * NR + j * VL);
+    for (int64_t n = 0; n < p->images; n++)
+        for (int64_t h = 0; h < p->rows; h++) {
+            const float *xp = x + n * p->x_n + h * p->x_h, *dp = dy + n * p->dy_n + h * p->dy_h;
+            for (int64_t c = 0; c < p->cols; c++, xp += p->x_w, dp += p->dy_w) {
+                vf d[NV];
+#pragma GCC unroll 2
+                for (int j = 0; j < nv; j++)
+                    d[j] = tail && j == nv - 1 ? load_n(dp + j * VL, nc - j * VL) : load(dp + j * VL);
+#pragma GCC unroll 16
+                for (int i = 0; i < mk; i++)
+#pragma GCC unroll 2
+                    for (int j = 0; j < nv; j++) acc[i][j] += d[j] * xp[i];
+            }
+        }
+#pragma GCC unroll 16
+    for (int i = 0; i < mk; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) store(dw + i * NR + j * VL, acc[i][j]);
+}
+
+typedef void (*outer_fn)(const float *, const float *, const pixels *, float *, int64_t, int);
+#define OUTER_ONE(m, v, t)                                                                                           \
+    static void outer_##m##_##v##_##t(const float *x, const float *dy, const pixels *p, float *dw, int64_t nc,      \
+                                      int first) {                                                                   \
+        outer_tile(m, v, t, x, dy, p, dw, nc, first);                                                                \
+    }
+#define OUTER(m) OUTER_ONE(m, 1, 0) OUTER_ONE(m, 1, 1) OUTER_ONE(m, 2, 0) OUTER_ONE(m, 2, 1)
+#define OUTER_NAMES(m) [m] = {{outer_##m##_1_0, outer_##m##_1_1}, {outer_##m##_2_0, outer_##m##_2_1}}
+OUTER(1) OUTER(2) OUTER(3) OUTER(4) OUTER(5) OUTER(6)
+#if defined(__AVX512F__) || defined(__aarch64__)
+OUTER(7) OUTER(8)
+#endif
+#if defined(__AVX512F__)
+OUTER(9) OUTER(10) OUTER(11) OUTER(12) OUTER(13) OUTER(14)
+#endif
+static const outer_fn outers[MR + 1][2][2] = {
+    OUTER_NAMES(1), OUTER_NAMES(2), OUTER_NAMES(3), OUTER_NAMES(4), OUTER_NAMES(5), OUTER_NAMES(6),
+#if defined(__AVX512F__) || defined(__aarch64__)
+    OUTER_NAMES(7), OUTER_NAMES(8),
+#endif
+#if defined(__AVX512F__)
+    OUTER_NAMES(9), OUTER_NAMES(10), OUTER_NAMES(11), OUTER_NAMES(12), OUTER_NAMES(13), OUTER_NAMES(14),
+#endif
+};
+
+/* The tiles [begin, end) of one block, counted over (panel, kh, run, k0) of group g. */
+static void outer_block(const conv_backward_weights_args *a, window win, block blk, int64_t images, int64_t g, range t,
+                        int first) {
+    const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
+    const tap_grid grid = grid_of(win, Cg, a->KH, a->KW, a->stride, a->dilation);
+    const int64_t ktiles = ceil_div(grid.run, MR);
+    const pixels px = {images, blk.rows, blk.cols, win.n, a->stride[0] * win.h, grid.pixel,
+                       a->dy_s[0], a->dy_s[1], a->dy_s[2]};
+    for (int64_t i = t.begin; i < t.end; i++) {
+        const int64_t k0 = i % ktiles * MR, tap = i / ktiles % grid.taps, kh = i / ktiles / grid.taps % a->KH;
+        const int64_t panel = i / ktiles / grid.taps / a->KH, nc = OCg - panel * NR;
+        const float *x = win.origin + kh * grid.h + tap * grid.w + k0;
+        const float *dy = a->dy + blk.n * a->dy_s[0] + blk.oh * a->dy_s[1] + blk.ow * a->dy_s[2] + g * OCg + panel * NR;
+        float *dw = a->dw + ((((g * panels + panel) * a->KH + kh) * grid.taps + tap) * grid.run + k0) * NR;
+        const int nv = nc > VL, tail = nc < NR && nc % VL;
+        outers[min64(MR, grid.run - k0)][nv][tail](x, dy, &px, dw, nc, first);
+    }
+}
+
+/* dw = sum over output pixels of x (x) dy, in the packed layout of the weights.
+ * x as in conv_direct; dy (N, OC, OH, OW) channels-last. Threads share the tiles of dw; each walks over all pixels in
+ * blocks of `images` x rows x cols (which fix the order of summation). ws: ws_thread floats per thread. */
+DEFINE(conv_backward_weights) {
+    const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
+    const int64_t run = a->dilation[1] == 1 && (a->pack || a->x_s[2] == Cg || a->KW == 1) ? a->KW * Cg : Cg;
+    const int64_t per_group = panels * a->KH * (a->KW * Cg / run) * ceil_div(run, MR);
+    const range mine = share(a->groups * per_group, tid, nthreads);
+    float *ws = a->ws + tid * a->ws_thread;
+    for (int64_t g = mine.begin / per_group; g * per_group < mine.end; g++) {
+        const range t = {max64(0, mine.begin - g * per_group), min64(per_group, mine.end - g * per_group)};
+        const source in = {a->x + g * Cg * a->x_s[3], a->x_s, a->H, a->W, Cg};
+        int first = 1;
+        for (int64_t n = 0; n < a->N; n += a->images)
+            for (int64_t row = 0; row < a->OH; row += a->rows)
+                for (int64_t col = 0; col < a->OW; col += a->cols, first = 0) {
+                    const block blk = {n, row, col, min64(a->rows, a->OH - row), min64(a->cols, a->OW - col)};
+                    const int64_t images = min64(a->images, a->N - n);
+                    const int64_t h0 = row * a->stride[0] - a->pad[0], w0 = col * a->stride[1] - a->pad[1];
+                    const int64_t rows = (blk.rows - 1) * a->stride[0] + (a->KH - 1) * a->dilation[0] + 1;
+                    const int64_t cols = (blk.cols - 1) * a->stride[1] + (a->KW - 1) * a->dilation[1] + 1;
+                    const window win = a->pack ? pack_window(ws, in, n, images, h0, rows, w0, cols)
+                                               : in_place(in, n, h0, w0);
+                    outer_block(a, win, blk, images, g, t, first);
+                }
+    }
+}
+
+INLINE int64_t packed_panels(int64_t OC, int64_t groups) { return groups * ceil_div(OC / groups, NR); }
+
+/* Where the packed panel holds w (groups, OC/groups, C/groups, KH, KW), strides in that order. */
+typedef struct {
+    int64_t offset;  /* of its first output channel in w, tap (0, 0) */
+    int64_t nc;      /* output channels in it */
+} panel_at;
+
+INLINE panel_at locate(int64_t panel, int64_t OCg, const int64_t *s) {
+    const int64_t per = ceil_div(OCg, NR), oc = panel % per * NR;
+    return (panel_at){panel / per * s[0] + oc * s[1], min64(NR, OCg - oc)};
+}
+
+/* packed = w, any strides; negative ones flip the taps and swapped ones exchange the channels, as backward_data needs. */
+DEFINE(conv_pack_weights) {
+    const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, *s = a->w_s;
+    const range mine = share(a->groups * ceil_div(OCg, NR), tid, nthreads);
+    for (int64_t panel = mine.begin; panel < mine.end; panel++) {
+        const panel_at at = locate(panel, OCg, s);
+        float *dst = a->packed + panel * a->KH * a->KW * Cg * NR;
+        for (int64_t kh = 0; kh < a->KH; kh++)
+            for (int64_t kw = 0; kw < a->KW; kw++)
+                for (int64_t c = 0; c < Cg; c++, dst += NR) {
+                    const float *src = a->w + at.offset + c * s[2] + kh * s[3] + kw * s[4];
+                    for (int64_t j = 0; j < at.nc; j++) dst[j] = src[j * s[1]];
+                    for (int64_t j = at.nc; j < NR; j++) dst[j] = 0;
+                }
+    }
+}
+
+/* w = packed, the inverse: for gradients of the weights. */
+DEFINE(conv_unpack_weights) {
+    const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, *s = a->w_s;
+    const range mine = share(a->groups * ceil_div(OCg, NR), tid, nthreads);
+    for (int64_t panel = mine.begin; panel < mine.end; panel++) {
+        const panel_at at = locate(panel, OCg, s);
+        const float *src = a->packed + panel * a->KH * a->KW * Cg * NR;
+        for (int64_t kh = 0; kh < a->KH; kh++)
+            for (int64_t kw = 0; kw < a->KW; kw++)
+                for (int64_t c = 0; c < Cg; c++, src += NR) {
+                    float *dst = a->w + at.offset + c * s[2] + kh * s[3] + kw * s[4];
+                    for (int64_t j = 0; j < at.nc; j++) dst[j * s[1]] = src[j];
+                }
+    }
+}

@@ -1,0 +1,51 @@
+/* The C interface of edgecnn's kernels: a table of kernels per instruction set, and a runner for programs of them.
+ *
+ * A kernel is `void k(const void *args, int tid, int nthreads)`. Every thread of the team calls it with its own tid;
+ * the kernel splits its outputs between them. Kernels cannot fail, allocate, print or abort: whoever builds the
+ * arguments has checked them. The argument structs are generated from kernels.def; every field is 8 bytes wide, so a
+ * struct is an array of 8-byte slots that a binding can fill from the field description alone. */
+#ifndef EDGECNN_H
+#define EDGECNN_H
+#include <stdint.h>
+
+typedef void (*ec_kernel)(const void *args, int tid, int nthreads);
+
+/* What one compilation of the kernels (one instruction set) offers. */
+typedef struct {
+    const char *name;
+    int64_t lanes;          /* floats in a vector */
+    int64_t mr, nr;         /* register tile of the convolution: pixels x output channels; nr is the packed panel width */
+    int64_t x_block_bytes;  /* how much of an input a thread should work on at a time (about a quarter of its L2) */
+    const ec_kernel *kernels; /* in the order of kernels.def */
+} ec_isa;
+
+/* Field descriptions in the order of kernels.def: "<" in, ">" out, "=" in and out, each `name:type:strides`;
+ * "i" an int64 (`i name:count`), "f" a double. */
+typedef struct {
+    const char *name;
+    const char *fields;
+} ec_signature;
+
+extern const ec_signature ec_signatures[];
+extern const int64_t ec_kernel_count;
+
+const ec_isa *ec_isa_at(int64_t i); /* i-th compiled instruction set, best first; NULL past the end */
+int ec_isa_supported(int64_t i);    /* whether this CPU runs it */
+
+/* One step of a program. A serial step runs on thread 0 alone. */
+typedef struct {
+    ec_kernel kernel;
+    const void *args;
+    int64_t serial;
+} ec_step;
+
+/* Runs the steps in order on nthreads threads (one OpenMP region; a barrier between steps that are not both serial).
+ * Denormals are flushed inside and the caller's floating-point mode is restored. In a forked child, where OpenMP's
+ * threads no longer exist, everything runs on the calling thread. ns, if not NULL, receives each step's nanoseconds. */
+void ec_run(const ec_step *steps, int64_t n, int nthreads, int64_t *ns);
+
+/* Zeroed memory aligned to 64 bytes (huge pages when large); NULL when there is not enough. */
+void *ec_alloc(int64_t bytes);
+void ec_free(void *p, int64_t bytes);
+
+#endif
