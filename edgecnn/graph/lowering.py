@@ -204,14 +204,24 @@ class Lowering:
         steps = self.once if once else self.steps
         steps.append(Step(kernel, args, cost < SERIAL_BELOW, self._node))
 
+    @staticmethod
+    def loops(rank: int, *views: View) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+        """The loops that walk views of one shape together, ordered by the last one's strides and padded in front to
+        `rank`: sizes, and each view's strides."""
+        sizes, strides = collapse(views[0].shape, *views)
+        if len(sizes) > rank:
+            raise EdgeCNNError(f"{len(sizes)} loops are needed, a kernel has {rank}")
+        lead = rank - len(sizes)
+        return (1,) * lead + tuple(sizes), [(0,) * lead + tuple(s) for s in strides]
+
     def copy(self, src: View, dst: View) -> View:
         """dst = src, shapes equal, any strides. Returns dst."""
-        sizes, (s, d) = loops(6, src, dst)
+        sizes, (s, d) = self.loops(6, src, dst)
         self.emit("copy", 2 * src.size, x=Arg(src, s), y=Arg(dst, d), dims=sizes)
         return dst
 
     def fill(self, dst: View, value: float) -> None:
-        sizes, (d,) = loops(6, dst)
+        sizes, (d,) = self.loops(6, dst)
         self.emit("fill", 2 * dst.size, y=Arg(dst, d), dims=sizes, value=value)
 
     def row_major(self, value: str) -> View:
@@ -293,12 +303,3 @@ class Lowering:
             relocations.append((len(slots), -1))
         slots.append(struct.pack("<q", offset))
         slots += [struct.pack("<q", s) for s in strides]
-
-
-def loops(rank: int, *views: View) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
-    """The loops that walk all views together, padded in front to `rank`: sizes, and each view's strides."""
-    sizes, strides = collapse(views[0].shape, *views)
-    if len(sizes) > rank:
-        raise EdgeCNNError(f"{len(sizes)} loops are needed, a kernel has {rank}")
-    lead = rank - len(sizes)
-    return (1,) * lead + tuple(sizes), [(0,) * lead + tuple(s) for s in strides]
