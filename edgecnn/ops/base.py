@@ -57,6 +57,8 @@ class Op:
         parameters: inputs whose initializers are trainable; buffers: inputs that belong to the state but are not
             trained (running statistics).
         shape_only: the result follows from the shapes of the inputs alone (Shape, Size).
+        effect: the node changes the memory of an input (a parameter, a running statistic); it is never removed, and it
+            runs after everything else that reads the old value.
         no_gradient: why there is no gradient, for operators that have none.
     """
 
@@ -69,6 +71,7 @@ class Op:
     buffers: tuple[str, ...] = ()
     onnx: bool = True
     shape_only: bool = False
+    effect: bool = False
     no_gradient: str = ""
 
     # ---- meaning -----------------------------------------------------------------------------------------------
