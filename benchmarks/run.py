@@ -98,11 +98,11 @@ class Worker:
 
 
 def check_same_work(row: Row, workers: list[Worker]) -> None:
-    """Engines of a row must compute the same thing: the same output, or train as many parameters."""
+    """Engines of a row must compute the same thing: the same output, or train a state of the same size."""
     first = workers[0].info
     for other in (w.info for w in workers[1:]):
         if row.task == "training":
-            same = first["parameters"] == other["parameters"]
+            same = first["state_size"] == other["state_size"]
         else:
             pairs = list(zip(first["output"], other["output"], strict=True))
             largest = max(abs(b) for _, b in pairs)

@@ -42,10 +42,25 @@ def build_edgecnn(args: argparse.Namespace) -> Workload:
     info = {"version": ec.__version__}
     if args.task == "training":
         model = getattr(ec.models, args.network)(num_classes=CLASSES[args.network])
+        info["state_size"] = sum(value.size for value in model.state_dict().values())
         trainer = ec.Trainer(model, optimizer=ec.optim.Momentum(lr=LR), loss="cross_entropy")
         return lambda: trainer.step(x, y), info
     model = ec.load(args.model)
+    if args.task == "library":
+        return library_call(model, x), info
     return lambda: model(x), info
+
+
+def library_call(model: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
+    """The compiled program alone: one call into C, without argument checks and without a new output array."""
+    plan = model.plan(x.shape)
+    buffers = (x, plan.run(x))  # the plan's pointers now stand at these arrays
+
+    def call() -> np.ndarray:
+        plan._program.run(plan._pointers, plan.threads)
+        return buffers[1][0]
+
+    return call
 
 
 def build_onnxruntime(args: argparse.Namespace) -> Workload:
@@ -86,7 +101,8 @@ def build_torch(args: argparse.Namespace) -> Workload:
         optimizer.step()
         return loss.item()
 
-    return step, {"version": torch.__version__, "parameters": sum(p.numel() for p in net.parameters())}
+    state = [value for value in net.state_dict().values() if value.is_floating_point()]
+    return step, {"version": torch.__version__, "state_size": sum(value.numel() for value in state)}
 
 
 BUILDERS = {
