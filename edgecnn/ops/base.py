@@ -59,6 +59,7 @@ class Op:
         shape_only: the result follows from the shapes of the inputs alone (Shape, Size).
         effect: the node changes the memory of an input (a parameter, a running statistic); it is never removed, and it
             runs after everything else that reads the old value.
+        random_in_training: draws random numbers in a training graph (dropout).
         no_gradient: why there is no gradient, for operators that have none.
     """
 
@@ -72,6 +73,7 @@ class Op:
     onnx: bool = True
     shape_only: bool = False
     effect: bool = False
+    random_in_training: bool = False
     no_gradient: str = ""
 
     # ---- meaning -----------------------------------------------------------------------------------------------
@@ -96,6 +98,10 @@ class Op:
 
         Only inputs with needs[i] need one; None stands for no gradient (zero)."""
         raise NotImplementedError(self.name)
+
+    def output_axes(self, node: Node) -> dict[str, int]:
+        """Formal parameter -> axis that counts output channels, for operators that can be a classifier's last layer."""
+        return {}
 
     # ---- what passes may use ------------------------------------------------------------------------------------
     def as_clamp(self, node: Node) -> tuple[float, float] | None:

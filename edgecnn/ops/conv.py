@@ -89,6 +89,9 @@ class Conv(Op):
                 grads[i] = dz
         return grads
 
+    def output_axes(self, node):
+        return {"W": 0, "B": 0}
+
     def absorb_affine(self, g, node, scale, shift):
         arrays = [g.constants.get(i) for i in node.inputs[1:3]]
         if any(a is None for a in arrays) or len(node.inputs) > 3 or "lo" in node.attrs or "hi" in node.attrs:

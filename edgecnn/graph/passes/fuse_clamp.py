@@ -1,0 +1,14 @@
+"""ReLU, ReLU6 and Clip go into the epilogue of what computes their input."""
+
+from __future__ import annotations
+
+from ..ir import Graph
+from ._chains import bypass, followed, in_turn
+
+
+def run(g: Graph) -> None:
+    for node in in_turn(g):
+        bounds = g.op(node).as_clamp(node)
+        producer = followed(g, node) if bounds is not None else None
+        if producer is not None and g.op(producer).absorb_clamp(g, producer, *bounds):
+            bypass(g, node, producer)
