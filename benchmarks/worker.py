@@ -53,7 +53,7 @@ def build_edgecnn(args: argparse.Namespace) -> Workload:
 
 def library_call(model: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
     """The compiled program alone: one call into C, without argument checks and without a new output array."""
-    plan = model.plan(x.shape)
+    plan = model.plan({name: x.shape for name in model.inputs})
     buffers = (x, plan.run(x))  # the plan's pointers now stand at these arrays
 
     def call() -> np.ndarray:
