@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
+from ..config import chosen_isa
 from ..errors import EdgeCNNError
 from ..ops import Node, TensorSpec, get_op
 from ..ops.view import Arg, Buffer, View, channels_last, collapse, row_major
@@ -43,15 +43,6 @@ def _parse(description: str) -> list[Field]:
 
 
 KERNELS = {name: (index, _parse(fields)) for index, (name, fields) in enumerate(_core.signatures())}
-
-
-def chosen_isa() -> tuple[str, dict[str, int]]:
-    """Name and constants of the instruction set in use: the best this CPU has, or EDGECNN_ISA."""
-    available = _core.isas()
-    name = os.environ.get("EDGECNN_ISA") or next(iter(available))
-    if name not in available:
-        raise EdgeCNNError(f"EDGECNN_ISA={name}: this CPU and build offer {', '.join(available)}; unset it or choose one")
-    return name, available[name]
 
 
 @dataclass

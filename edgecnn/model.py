@@ -1,0 +1,330 @@
+"""A network that can be called, changed, saved: the graph with what is needed to use it."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import init
+from .config import get_num_threads
+from .errors import DTypeError, ModelError, ShapeError
+from .graph.ir import Graph, format_shape, specialise
+from .graph.passes import dead_code, optimise
+from .graph.plan import Plan
+from .graph.serialise import from_bytes, to_bytes, write_atomically
+from .graph.training import freeze_constants
+from .ops import Node, TensorSpec
+from .preprocessing import Preprocessing
+
+PLANS_KEPT = 4
+
+
+class Model:
+    """A network with its parameters, class names and preprocessing. Calling it is inference, always.
+
+    Args:
+        graph: the network; its params are the master copies of the weights.
+        class_names: names of the classes in the order of the scores, or None.
+        preprocessing: how a picture becomes the input, or None.
+        name: for reports.
+    """
+
+    def __init__(self, graph: Graph | None = None, class_names: list[str] | None = None,
+                 preprocessing: Preprocessing | None = None, name: str = "model"):
+        self._graph = graph
+        self.class_names, self.preprocessing, self.name = class_names, preprocessing, name
+        self.frozen: set[str] = set()
+        self._plans: OrderedDict[tuple, Plan] = OrderedDict()
+
+    # ---- what it is --------------------------------------------------------------------------------------------
+    @property
+    def graph(self) -> Graph:
+        assert self._graph is not None
+        return self._graph
+
+    @property
+    def inputs(self) -> dict[str, TensorSpec]:
+        """Name -> shape and dtype; a free dimension is None or a name."""
+        return dict(self.graph.inputs)
+
+    @property
+    def outputs(self) -> dict[str, TensorSpec]:
+        """Name -> shape and dtype; what follows from free dimensions is None."""
+        shapes = [self.input_shapes(batch) for batch in (1, 2)]
+        one, two = (specialise(self._constant_graph(), s) for s in shapes)
+        return {o: TensorSpec(tuple(a if a == b else None for a, b in zip(one.spec(o).shape, two.spec(o).shape,
+                                                                          strict=True)), one.spec(o).dtype)
+                for o in self.graph.outputs}
+
+    def input_shapes(self, batch: int = 1) -> dict[str, tuple[int, ...]]:
+        """Concrete input shapes: free batch as given, free height and width as the preprocessing says (or 224)."""
+        size = (self.preprocessing.size if self.preprocessing else None) or (224, 224)
+        shapes = {}
+        for name, spec in self.graph.inputs.items():
+            guess = (batch, 3, *size)
+            if not spec.shape:
+                raise ModelError(f"input {name!r} has no dimensions")
+            shapes[name] = tuple(d if isinstance(d, int) else guess[i] if i < 4 else 1 for i, d in enumerate(spec.shape))
+        return shapes
+
+    # ---- running -----------------------------------------------------------------------------------------------
+    def __call__(self, *inputs: np.ndarray) -> Any:
+        """Inference: running statistics, no dropout.
+
+        Args:
+            inputs: float32 arrays in the order of `inputs`, images as (N, C, H, W).
+        Returns:
+            The output array, or a tuple of them when the network has several. Same bits for any number of threads.
+        Raises:
+            ShapeError, DTypeError when an input does not fit.
+        """
+        outputs = self._plan(inputs).run(*inputs)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Inference by names: input name -> array; returns output name -> array."""
+        if set(inputs) != set(self.graph.inputs):
+            raise ModelError(f"run: got inputs {sorted(inputs)}, the network takes {sorted(self.graph.inputs)}")
+        outputs = self._plan(tuple(inputs[n] for n in self.graph.inputs)).run(*(inputs[n] for n in self.graph.inputs))
+        return dict(zip(self.graph.outputs, outputs, strict=True))
+
+    def _plan(self, inputs: tuple[np.ndarray, ...]) -> Plan:
+        key: tuple = (get_num_threads(), os.environ.get("EDGECNN_ISA"), *map(_shape_of, inputs))
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = self._compile(inputs)
+            while len(self._plans) > PLANS_KEPT:
+                self._plans.popitem(last=False)
+        return plan
+
+    def _compile(self, inputs: tuple[np.ndarray, ...]) -> Plan:
+        specs = self.graph.inputs
+        if len(inputs) != len(specs):
+            raise ShapeError(f"{self.name}: got {len(inputs)} inputs, the network takes {len(specs)}: {', '.join(specs)}")
+        for (name, spec), x in zip(specs.items(), inputs, strict=True):
+            if not isinstance(x, np.ndarray):
+                raise DTypeError(f"input {name!r}: got {type(x).__name__}, needed a numpy array of {spec.dtype}")
+            if str(x.dtype) != spec.dtype:
+                raise DTypeError(f"input {name!r}: got {x.dtype}, needed {spec.dtype}; use x.astype('{spec.dtype}')")
+            if 0 in x.shape:
+                raise ShapeError(f"input {name!r}: got an empty array of shape {x.shape}")
+        return self.plan({name: x.shape for name, x in zip(specs, inputs, strict=True)})
+
+    def plan(self, shapes: dict[str, tuple[int, ...]], options: dict[str, Any] | None = None) -> Plan:
+        """The network compiled for inference at these input shapes with its present weights."""
+        return Plan(optimise(specialise(self._constant_graph(), shapes)), get_num_threads(), options)
+
+    def _constant_graph(self) -> Graph:
+        return freeze_constants(self.graph, ())
+
+    def changed(self) -> None:
+        """To be called after weights were written in place: plans made with the old ones are dropped."""
+        self._plans.clear()
+
+    # ---- parameters --------------------------------------------------------------------------------------------
+    def trainable(self) -> list[str]:
+        """Names of the parameters that training would change, in the order of the network."""
+        return [p for p in self.graph.trainable() if p not in self.frozen]
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and running statistics by name."""
+        return {name: array.copy() for name, array in self.graph.params.items()}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Copies values in. Raises ModelError, listing everything that is missing, unknown or of another shape; then
+        nothing was changed."""
+        params = self.graph.params
+        wrong = [f"missing {n}" for n in params if n not in state] + [f"unknown {n}" for n in state if n not in params]
+        wrong += [f"{n}: got {np.shape(state[n])}, needed {a.shape}" for n, a in params.items()
+                  if n in state and np.shape(state[n]) != a.shape]
+        if wrong:
+            raise ModelError(f"load_state_dict: {'; '.join(wrong)}")
+        for name, array in params.items():
+            array[...] = state[name]
+        self.changed()
+
+    def freeze(self, until: str | None = None) -> None:
+        """Keeps everything up to and including `until` as it is in training.
+
+        Args:
+            until: a tensor, a node, or a layer (the beginning of parameter names such as "layer3"); None freezes all but
+                the last layer with parameters (the classifier).
+        """
+        g = self.graph
+        if until is None:
+            last = self._head()
+            kept = {i for i in last.inputs if i in g.params}
+            self.frozen = {p for p in g.trainable() if p not in kept}
+            return
+        reached = self._ancestors(self._find(until))
+        self.frozen = {p for p in g.trainable()
+                       if any(p in n.inputs for n in g.nodes if id(n) in reached)}
+
+    def unfreeze(self) -> None:
+        """Lets training change every parameter."""
+        self.frozen = set()
+
+    def _find(self, name: str) -> Node:
+        """The last node that computes, is called, or has parameters that start with `name`."""
+        def matches(node: Node) -> bool:
+            return name in node.outputs or name == node.name or any(
+                i == name or i.startswith(name + ".") for i in node.inputs if i in self.graph.params)
+
+        found = [n for n in self.graph.nodes if matches(n)]
+        if not found:
+            layers = list(dict.fromkeys(p.rsplit(".", 1)[0] for p in self.graph.trainable()))
+            raise ModelError(f"{self.name} has no tensor, node or layer {name!r}; layers are {', '.join(layers[:40])}")
+        return found[-1]
+
+    def _ancestors(self, node: Node) -> set[int]:
+        """ids of the node and of all nodes it depends on."""
+        wanted, found = set(node.inputs), {id(node)}
+        for n in reversed(self.graph.nodes):
+            if wanted.intersection(n.outputs):
+                wanted.update(n.inputs)
+                found.add(id(n))
+        return found
+
+    def _head(self) -> Node:
+        nodes = [n for n in self.graph.nodes if self.graph.op(n).output_axes(n) and any(
+            i in self.graph.params for i in n.inputs)]
+        if not nodes:
+            raise ModelError(f"{self.name} has no layer with weights")
+        return nodes[-1]
+
+    def features(self, tensor: str) -> Model:
+        """The part of the network that ends at a tensor (or a node or layer), sharing the weights."""
+        g = self.graph.copy()
+        node = self._find(tensor)
+        g.outputs = [tensor if tensor in node.outputs else node.outputs[0]]
+        dead_code.run(g)
+        part = Model(g, None, self.preprocessing, f"{self.name}:{g.outputs[0]}")
+        part.frozen = self.frozen & set(g.params)
+        return part
+
+    def replace_head(self, num_classes: int, class_names: list[str] | None = None, seed: int = 0) -> None:
+        """Gives the last layer with weights `num_classes` outputs: Glorot-normal weights, zero bias.
+
+        The parameters keep their names. Raises ModelError if the result is not a valid network."""
+        if num_classes < 1 or (class_names is not None and len(class_names) != num_classes):
+            raise ModelError(f"replace_head: {num_classes} classes and {class_names and len(class_names)} names")
+        g, head = self.graph, self._head()
+        op, old = g.op(head), dict(g.params)
+        width = None
+        for node in g.nodes[next(i for i, n in enumerate(g.nodes) if n is head):]:
+            for index, value in enumerate(node.inputs):
+                axis = g.op(node).output_axes(node).get(g.op(node).formal(index))
+                if value not in g.params or axis is None:
+                    continue
+                shape = list(g.params[value].shape)
+                width = width or shape[axis]
+                if shape[axis] != width:
+                    continue
+                shape[axis] = num_classes
+                rng = np.random.default_rng(seed)
+                weights = node is head and op.formal(index) == next(iter(op.output_axes(head)))
+                g.params[value] = _head_weights(rng, shape, axis) if weights else np.zeros(shape, np.float32)
+        try:
+            specialise(self._constant_graph(), self.input_shapes())
+        except ShapeError as error:
+            g.params = old
+            raise ModelError(f"replace_head: {self.name} does not take another number of classes: {error}") from None
+        self.class_names = class_names
+        self.changed()
+
+    # ---- reports -----------------------------------------------------------------------------------------------
+    def summary(self, batch: int = 1) -> str:
+        """A table of layers: output shape, parameters, multiply-accumulates; totals and memory below."""
+        g = specialise(self.graph, self.input_shapes(batch))
+        rows = [("layer", "output", "parameters", "MMAC")]
+        seen: set[str] = set()
+        for node in g.nodes:
+            mine = [i for i in node.inputs if i in self.graph.params and i not in seen]
+            seen.update(mine)
+            flops = g.op(node).flops(node, g.input_specs(node), [g.spec(o) for o in node.outputs if o])
+            rows.append((str(node), format_shape(g.spec(node.outputs[0]).shape),
+                         f"{sum(g.params[i].size for i in mine):,}", f"{flops / 2e6:,.2f}"))
+        widths = [max(len(r[i]) for r in rows) for i in range(4)]
+        lines = ["  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
+                 for r in rows]
+        lines.insert(1, "-" * len(lines[0]))
+        memory = self.plan(self.input_shapes(batch)).arena_bytes
+        total = sum(a.size for a in self.graph.params.values())
+        macs = self.macs(batch)
+        lines.append(f"{total:,} parameters ({total * 4 / 1e6:.1f} MB), {macs / 1e6:,.1f} MMAC, "
+                     f"working memory {memory / 1e6:.1f} MB for batch {batch}")
+        return "\n".join(lines)
+
+    def macs(self, batch: int = 1) -> int:
+        """Multiply-accumulates of one inference."""
+        g = specialise(self.graph, self.input_shapes(batch))
+        return sum(g.op(n).flops(n, g.input_specs(n), [g.spec(o) for o in n.outputs if o]) for n in g.nodes
+                   if g.op(n).parameters) // 2
+
+    # ---- files -------------------------------------------------------------------------------------------------
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the native `.ecnn` file, whole or not at all."""
+        info = {"name": self.name, "class_names": self.class_names, "frozen": sorted(self.frozen),
+                "preprocessing": self.preprocessing.to_json() if self.preprocessing else None}
+        write_atomically(path, to_bytes(self.graph, info))
+
+    def export_onnx(self, path: str | os.PathLike, opset: int = 17) -> None:
+        """Writes an ONNX file with dynamic batch; class names and preprocessing go into its metadata."""
+        from .onnx import export_model
+
+        proto = export_model(self.graph, opset=opset, name=self.name, class_names=self.class_names,
+                             preprocessing=self.preprocessing.to_json() if self.preprocessing else None)
+        write_atomically(path, proto.SerializeToString())
+
+
+def _shape_of(x: Any) -> Any:
+    """Shape and dtype of an array; something else is told apart by its type and refused when the plan is made."""
+    return (x.shape, x.dtype.char) if isinstance(x, np.ndarray) else type(x)
+
+
+def _head_weights(rng: np.random.Generator, shape: list[int], axis: int) -> np.ndarray:
+    """Glorot-normal weights whose output channels lie along `axis` instead of 0."""
+    first = [shape[axis], *(n for i, n in enumerate(shape) if i != axis)]
+    return np.ascontiguousarray(np.moveaxis(init.glorot_normal(tuple(first), rng), 0, axis))
+
+
+def load(source: Any) -> Model:
+    """A model from an .onnx or .ecnn path, the bytes of such a file, or an onnx.ModelProto.
+
+    Raises ModelError for a missing, truncated or foreign file, UnsupportedError with every operator that edgecnn lacks."""
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read ({error.strerror}); give the path of an .onnx or .ecnn file") from None
+        return _from_bytes(data, str(path), path.stem, path.parent)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_bytes(bytes(source), "bytes", "model", None)
+    if hasattr(source, "graph") and hasattr(source, "opset_import"):
+        return _from_onnx(source, "ModelProto", "model", None)
+    raise ModelError(f"load: got {type(source).__name__}, needed a path, bytes or an onnx.ModelProto")
+
+
+def _from_bytes(data: bytes, source: str, name: str, folder: Path | None) -> Model:
+    if len(data) > 16 and data[8:10] == b'{"':  # safetensors: a header length, then JSON
+        graph, info = from_bytes(data, source)
+        preprocessing = info.get("preprocessing")
+        model = Model(graph, info.get("class_names"), preprocessing and Preprocessing.from_json(preprocessing),
+                      info.get("name", name))
+        model.frozen = set(info.get("frozen", ()))
+        return model
+    return _from_onnx(data, source, name, folder)
+
+
+def _from_onnx(source: Any, where: str, name: str, folder: Path | None) -> Model:
+    from .onnx import import_model
+
+    graph, info = import_model(source, where, folder)
+    preprocessing = info.get("preprocessing")
+    return Model(graph, info.get("class_names"), preprocessing and Preprocessing.from_json(preprocessing), name)

@@ -1,0 +1,28 @@
+"""Networks from Python: layers, Sequential, and Module to derive from."""
+
+from .layers import (
+    ELU,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    HardSigmoid,
+    HardSwish,
+    LeakyReLU,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+    manual_seed,
+)
+from .module import Module, Sequential, Tensor
+
+__all__ = ["ELU", "AvgPool2d", "BatchNorm2d", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool2d", "HardSigmoid", "HardSwish",
+           "LeakyReLU", "Linear", "MaxPool2d", "Module", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Tanh",
+           "Tensor", "manual_seed"]
