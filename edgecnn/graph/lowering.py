@@ -63,6 +63,7 @@ class Lowering:
         self.isa_name, self.isa = chosen_isa()
         self.steps: list[Step] = []
         self.once: list[Step] = []
+        self.kept_bytes = 0
         self.buffers: list[Buffer] = []
         self.externals: dict[str, int] = {}
         self._views: dict[str, View] = {}
@@ -170,6 +171,7 @@ class Lowering:
 
     def keep(self, size: int) -> View:
         """Float memory that outlives a run, for what is prepared once."""
+        self.kept_bytes += 4 * size
         raw = np.zeros(size + 16, np.float32)
         start = -raw.ctypes.data % 64 // 4
         return self.constant(raw[start:start + size])

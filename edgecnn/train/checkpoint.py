@@ -1,0 +1,52 @@
+"""Checkpoints: everything that is needed to go on after the power was cut. A safetensors file with the parameters
+(`param:NAME`), the optimizer's state (`state:STATE:NAME`) and the number of steps and epochs in its metadata."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from ..errors import CheckpointError, ModelError
+from ..graph.serialise import write_atomically
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+def save_checkpoint(trainer: Trainer, path: str | os.PathLike, epoch: int = 0) -> None:
+    """Writes the state of a training, whole or not at all; epoch: how many epochs are done."""
+    tensors = {f"param:{n}": a for n, a in trainer.model.graph.params.items()}
+    tensors |= {f"state:{s}:{n}": a for n, states in trainer.states.items() for s, a in states.items()}
+    metadata = {"optimizer": type(trainer.optimizer).__name__, "steps": str(trainer.steps), "epoch": str(epoch)}
+    write_atomically(path, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata))
+
+
+def load_checkpoint(trainer: Trainer, path: str | os.PathLike) -> int:
+    """Puts a training into the state of a checkpoint and returns how many epochs were done.
+
+    Raises CheckpointError if the file is damaged or belongs to another network or optimizer; then nothing was changed."""
+    try:
+        with safetensors.safe_open(Path(path), "numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        steps, epoch, optimizer = int(metadata["steps"]), int(metadata["epoch"]), metadata["optimizer"]
+    except Exception as error:
+        raise CheckpointError(f"{path}: not a checkpoint of edgecnn ({error})") from None
+    if optimizer != type(trainer.optimizer).__name__:
+        raise CheckpointError(f"{path}: was made with {optimizer}, this training uses {type(trainer.optimizer).__name__}")
+    try:
+        trainer.model.load_state_dict({n[6:]: a for n, a in tensors.items() if n.startswith("param:")})
+    except ModelError as error:
+        raise CheckpointError(f"{path}: belongs to another network: {error}") from None
+    states: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in tensors.items():
+        if name.startswith("state:"):
+            _, state, parameter = name.split(":", 2)
+            states.setdefault(parameter, {})[state] = array
+    trainer.restore(states, steps)
+    return epoch
