@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 
+from . import _core
+from .errors import EdgeCNNError
 
 _threads: int | None = None
 
