@@ -47,6 +47,28 @@ def isas():
     return found
 
 
+cdef class Memory:
+    """Zeroed float32 memory, aligned to 64 bytes, in huge pages when large; numpy.asarray(memory) is an array on it."""
+    cdef float *data
+    cdef Py_ssize_t shape[1]
+    cdef Py_ssize_t strides[1]
+
+    def __cinit__(self, int64_t size):
+        self.shape[0], self.strides[0] = size, sizeof(float)
+        self.data = <float *>ec_alloc(size * sizeof(float))
+        if self.data == NULL:
+            raise MemoryError(f"edgecnn: {size * 4 / 1e6:.1f} MB for prepared weights are not available")
+
+    def __dealloc__(self):
+        ec_free(self.data, self.shape[0] * sizeof(float))
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        buffer.buf, buffer.obj, buffer.internal = self.data, self, NULL
+        buffer.format, buffer.itemsize, buffer.readonly = "f", sizeof(float), 0
+        buffer.len, buffer.ndim = self.shape[0] * sizeof(float), 1
+        buffer.shape, buffer.strides, buffer.suboffsets = self.shape, self.strides, NULL
+
+
 cdef const ec_isa *_isa_named(str name) except NULL:
     cdef int64_t i = 0
     while ec_isa_at(i) != NULL:

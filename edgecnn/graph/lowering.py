@@ -172,9 +172,7 @@ class Lowering:
     def keep(self, size: int) -> View:
         """Float memory that outlives a run, for what is prepared once."""
         self.kept_bytes += 4 * size
-        raw = np.zeros(size + 16, np.float32)
-        start = -raw.ctypes.data % 64 // 4
-        return self.constant(raw[start:start + size])
+        return self.constant(np.asarray(_core.Memory(size)))
 
     def emit(self, kernel: str, cost: float, once: bool = False, **args: Any) -> None:
         """Adds a step. args by the names of kernels.def: a View or Arg for a pointer (None for NULL), numbers, tuples.

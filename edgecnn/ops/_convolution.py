@@ -39,6 +39,13 @@ class Forward:
         return 2 * self.y.size * self.w.size // self.y.shape[1]
 
 
+def input_image(ctx: Any, value: str) -> View:
+    """The input of a convolution. A picture of a few channels is taken as it lies: the kernel turns it while it copies
+    the padded rows anyway."""
+    view = ctx.input(value)
+    return view if view.shape[1] <= 4 else ctx.image(value)
+
+
 def needs_padding(x: View, w: View, y: View, geo: Geometry) -> bool:
     """Whether some tap of some output pixel falls outside the picture."""
     for axis in (0, 1):

@@ -114,7 +114,7 @@ class Conv(Op):
 
     def lower(self, ctx, node):
         geo, _ = self.geometry(node, ctx.spec(node.inputs[0]), ctx.spec(node.inputs[1]))
-        x, w = ctx.input(node.inputs[0]), conv.split_groups(ctx.input(node.inputs[1]), self.attr(node, "group"))
+        x, w = conv.input_image(ctx, node.inputs[0]), conv.split_groups(ctx.input(node.inputs[1]), self.attr(node, "group"))
         b = ctx.input(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
         r = ctx.image(node.inputs[3]) if len(node.inputs) > 3 else None
         y = ctx.output(node.outputs[0], over=node.inputs[3] if r is not None else "")
@@ -139,7 +139,7 @@ class ConvBackwardData(Op):
 
     def lower(self, ctx, node):
         geo, _ = Conv().geometry(node, ctx.spec(node.outputs[0]), ctx.spec(node.inputs[1]))
-        dy = ctx.input(node.inputs[0])
+        dy = ctx.image(node.inputs[0])
         w = conv.split_groups(ctx.input(node.inputs[1]), self.attr(node, "group"))
         views = dy, w, ctx.output(node.outputs[0]), geo
         conv.choose(ctx, conv.BACKWARD_DATA, *views).lower(ctx, *views)
@@ -164,7 +164,7 @@ class ConvBackwardWeights(Op):
         spec = ctx.spec(node.outputs[0])
         geo, _ = Conv().geometry(node, ctx.spec(node.inputs[0]), spec)
         dw = ctx.output(node.outputs[0], strides=row_major(spec.shape))
-        views = ctx.input(node.inputs[0]), ctx.image(node.inputs[1]), conv.split_groups(dw, self.attr(node, "group")), geo
+        views = conv.input_image(ctx, node.inputs[0]), ctx.image(node.inputs[1]), conv.split_groups(dw, self.attr(node, "group")), geo
         conv.choose(ctx, conv.BACKWARD_WEIGHTS, *views).lower(ctx, *views)
 
     def flops(self, node, inputs, outputs):
