@@ -1,0 +1,199 @@
+/* Maximum and average pooling of channels-last images, vectorised over channels. */
+#include "simd.h"
+
+enum { CHUNK = 4 }; /* vectors of channels that one walk over a window takes along */
+
+INLINE vf get(const float *p, int64_t n) { return n == VL ? load(p) : load_n(p, n); }
+INLINE void put(float *p, vf v, int64_t n) {
+    if (n == VL) store(p, v);
+    else store_n(p, v, n);
+}
+
+/* The n taps of output coordinate o that fall inside an axis, the first of them at `at`. */
+typedef struct { int64_t at, n; } taps;
+
+/* How many of K taps from `start` on, `dilation` apart, lie before `end`. */
+INLINE int64_t before(int64_t start, int64_t end, int64_t dilation, int64_t K) {
+    if (start >= end) return 0;
+    return min64(K, dilation == 1 ? end - start : ceil_div(end - start, dilation));
+}
+
+INLINE taps inside(int64_t o, int64_t stride, int64_t pad, int64_t dilation, int64_t K, int64_t size) {
+    const int64_t start = o * stride - pad, outside = before(start, 0, dilation, K);
+    return (taps){start + outside * dilation, before(start, size, dilation, K) - outside};
+}
+
+/* What an average divides by along one axis: the taps inside, or inside the padded axis. */
+INLINE int64_t divisor(taps t, int64_t include_pad, int64_t o, int64_t stride, int64_t pad, int64_t pad_after,
+                       int64_t dilation, int64_t K, int64_t size) {
+    return include_pad ? before(o * stride - pad, size + pad_after, dilation, K) : t.n;
+}
+
+/* The larger of m and x; NaN once either was. */
+INLINE vf larger(vf m, vf x) { return blend(m == m, vmax(m, x), m); }
+
+/* y = maximum, or sum times scale, of KH x KW taps h and w apart; nv vectors of n channels. */
+INLINE void window(int average, int nv, int64_t KH, int64_t KW, const float *x, int64_t h, int64_t w, float scale,
+                   float *y, int64_t n) {
+    vf acc[CHUNK];
+#pragma GCC unroll 4
+    for (int j = 0; j < nv; j++) acc[j] = splat(average ? 0 : -INFINITY);
+    for (int64_t kh = 0; kh < KH; kh++)
+        for (int64_t kw = 0; kw < KW; kw++) {
+            const float *p = x + kh * h + kw * w;
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++) {
+                const vf v = get(p + j * VL, n);
+                acc[j] = average ? acc[j] + v : larger(acc[j], v);
+            }
+        }
+#pragma GCC unroll 4
+    for (int j = 0; j < nv; j++) put(y + j * VL, average ? acc[j] * scale : acc[j], n);
+}
+
+INLINE void pixel(int average, int64_t KH, int64_t KW, const float *x, int64_t h, int64_t w, float scale, float *y,
+                  int64_t C) {
+    int64_t c = 0;
+    for (; c + CHUNK * VL <= C; c += CHUNK * VL) window(average, CHUNK, KH, KW, x + c, h, w, scale, y + c, VL);
+    for (; c + VL <= C; c += VL) window(average, 1, KH, KW, x + c, h, w, scale, y + c, VL);
+    if (c < C) window(average, 1, KH, KW, x + c, h, w, scale, y + c, C - c);
+}
+
+/* y = pooled x. An average over nothing is 0, a maximum over nothing -inf. Threads share output rows. */
+DEFINE(pool) {
+    const int64_t *s = a->stride, *pad = a->pad, *d = a->dilation;
+    const int64_t h = a->x_s[1] * d[0], w = a->x_s[2] * d[1];
+    const range mine = share(a->N * a->OH, tid, nthreads);
+    for (int64_t row = mine.begin; row < mine.end; row++) {
+        const int64_t n = row / a->OH, oh = row % a->OH;
+        const taps th = inside(oh, s[0], pad[0], d[0], a->KH, a->H);
+        const int64_t dh = divisor(th, a->include_pad, oh, s[0], pad[0], pad[2], d[0], a->KH, a->H);
+        for (int64_t ow = 0; ow < a->OW; ow++) {
+            const taps tw = inside(ow, s[1], pad[1], d[1], a->KW, a->W);
+            const int64_t dw = divisor(tw, a->include_pad, ow, s[1], pad[1], pad[3], d[1], a->KW, a->W);
+            const float *x = a->x + n * a->x_s[0] + th.at * a->x_s[1] + tw.at * a->x_s[2];
+            float *y = a->y + n * a->y_s[0] + oh * a->y_s[1] + ow * a->y_s[2];
+            if (a->average) pixel(1, th.n, tw.n, x, h, w, 1.0f / (float)max64(1, dh * dw), y, a->C);
+            else if (th.n == 3 && tw.n == 3) pixel(0, 3, 3, x, h, w, 0, y, a->C);
+            else if (th.n == 2 && tw.n == 2) pixel(0, 2, 2, x, h, w, 0, y, a->C);
+            else pixel(0, th.n, tw.n, x, h, w, 0, y, a->C);
+        }
+    }
+}
+
+/* Adds dy of one window to dx: to every tap times scale, or to the first maximum in row-major order (of NaNs, which
+ * count as larger than all, to the last). Only tap rows [k0, k1) of dx are touched. */
+INLINE void route(int average, taps th, taps tw, int64_t k0, int64_t k1, const float *x, int64_t xh, int64_t xw,
+                  float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, int64_t n) {
+    vi best = {0};
+    if (!average) {
+        vf m = splat(-INFINITY);
+        for (int64_t kh = 0; kh < th.n; kh++)
+            for (int64_t kw = 0; kw < tw.n; kw++) {
+                const vf v = get(x + kh * xh + kw * xw, n);
+                const vi take = (v > m) | (v != v);
+                m = blend(take, v, m);
+                best = (vi)blend(take, (vf)((vi){0} + (int32_t)(kh * tw.n + kw)), (vf)best);
+            }
+    }
+    const vf g = average ? get(dy, n) * scale : get(dy, n);
+    for (int64_t kh = k0; kh < k1; kh++)
+        for (int64_t kw = 0; kw < tw.n; kw++) {
+            float *p = dx + kh * dxh + kw * dxw;
+            const vf add = average ? g : blend(best == (int32_t)(kh * tw.n + kw), g, splat(0));
+            put(p, get(p, n) + add, n);
+        }
+}
+
+static void zero_rows(float *dx, const int64_t *s, int64_t from, int64_t to, int64_t W, int64_t C) {
+    for (int64_t h = from; h < to; h++)
+        for (int64_t w = 0; w < W; w++) memset(dx + h * s[1] + w * s[2], 0, (size_t)C * sizeof *dx);
+}
+
+/* dx of rows [h0, h1) of image n: every window that reaches them, in row-major order, so that the sums do not depend on
+ * how rows are shared. Rows are zeroed just before the first window reaches them. */
+INLINE void band(int average, const pool_backward_args *a, int64_t n, int64_t h0, int64_t h1) {
+    const int64_t *s = a->stride, *pad = a->pad, *d = a->dilation;
+    const float *x_n = average ? 0 : a->x + n * a->x_s[0];
+    float *dx_n = a->dx + n * a->dx_s[0];
+    const int64_t first = ceil_div(max64(0, h0 + pad[0] - (a->KH - 1) * d[0]), s[0]);
+    const int64_t end = min64(a->OH, (h1 - 1 + pad[0]) / s[0] + 1);
+    int64_t zeroed = h0;
+    for (int64_t oh = first; oh < end; oh++) {
+        const taps th = inside(oh, s[0], pad[0], d[0], a->KH, a->H);
+        const int64_t dh = divisor(th, a->include_pad, oh, s[0], pad[0], pad[2], d[0], a->KH, a->H);
+        const int64_t k0 = before(th.at, h0, d[0], th.n), k1 = before(th.at, h1, d[0], th.n);
+        const int64_t reach = min64(h1, th.at + (th.n - 1) * d[0] + 1);
+        if (k0 >= k1) continue;
+        zero_rows(dx_n, a->dx_s, zeroed, reach, a->W, a->C);
+        zeroed = max64(zeroed, reach);
+        for (int64_t ow = 0; ow < a->OW; ow++) {
+            const taps tw = inside(ow, s[1], pad[1], d[1], a->KW, a->W);
+            const int64_t dw = divisor(tw, a->include_pad, ow, s[1], pad[1], pad[3], d[1], a->KW, a->W);
+            const float scale = 1.0f / (float)max64(1, dh * dw);
+            const float *x = average ? 0 : x_n + th.at * a->x_s[1] + tw.at * a->x_s[2];
+            float *dx = dx_n + th.at * a->dx_s[1] + tw.at * a->dx_s[2];
+            const float *dy = a->dy + n * a->dy_s[0] + oh * a->dy_s[1] + ow * a->dy_s[2];
+            const int64_t xh = average ? 0 : a->x_s[1] * d[0], xw = average ? 0 : a->x_s[2] * d[1];
+            const int64_t dxh = a->dx_s[1] * d[0], dxw = a->dx_s[2] * d[1];
+            int64_t c = 0;
+            for (; c + VL <= a->C; c += VL)
+                route(average, th, tw, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, VL);
+            if (c < a->C) route(average, th, tw, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, a->C - c);
+        }
+    }
+    zero_rows(dx_n, a->dx_s, zeroed, h1, a->W, a->C);
+}
+
+/* The gradient of pool. No index is stored: maxima are found again in x. Threads share the rows of dx. */
+DEFINE(pool_backward) {
+    const range mine = share(a->N * a->H, tid, nthreads);
+    for (int64_t row = mine.begin; row < mine.end;) {
+        const int64_t h0 = row % a->H, h1 = min64(a->H, h0 + mine.end - row);
+        if (a->average) band(1, a, row / a->H, h0, h1);
+        else band(0, a, row / a->H, h0, h1);
+        row += h1 - h0;
+    }
+}
+
+enum { BLOCK = 64 }; /* pixels summed in single precision before the total, which is double, takes them */
+
+/* y = sum over H x W of nv vectors of n channels, times scale. */
+INLINE void mean(int nv, const global_average_args *a, const float *x, double scale, float *y, int64_t n) {
+    double total[CHUNK * VL] = {0};
+    float part[CHUNK * VL];
+    for (int64_t h = 0; h < a->H; h++)
+        for (int64_t w = 0; w < a->W; w += BLOCK) {
+            const float *p = x + h * a->x_s[1] + w * a->x_s[2];
+            const int64_t pixels = min64(BLOCK, a->W - w);
+            vf acc[CHUNK] = {{0}};
+            for (int64_t i = 0; i < pixels; i++, p += a->x_s[2])
+#pragma GCC unroll 4
+                for (int j = 0; j < nv; j++) acc[j] += get(p + j * VL, n);
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++) store(part + j * VL, acc[j]);
+            for (int i = 0; i < nv * VL; i++) total[i] += part[i];
+        }
+    for (int64_t i = 0; i < (nv - 1) * VL + n; i++) y[i] = (float)(total[i] * scale);
+}
+
+/* y = mean of x over all pixels. Threads share images and vectors of channels. The caller joins rows that lie without
+ * gaps: then W is the number of pixels. */
+DEFINE(global_average) {
+    const int64_t vectors = ceil_div(a->C, VL);
+    const double scale = 1.0 / (double)(a->H * a->W);
+    const range mine = share(a->N * vectors, tid, nthreads);
+    for (int64_t i = mine.begin; i < mine.end;) {
+        const int64_t n = i / vectors, v = i % vectors, c = v * VL;
+        const int64_t whole = min64(a->C / VL - v, mine.end - i);
+        const float *x = a->x + n * a->x_s[0] + c;
+        float *y = a->y + n * a->y_s[0] + c;
+        if (whole >= CHUNK) {
+            mean(CHUNK, a, x, scale, y, VL);
+            i += CHUNK;
+        } else {
+            mean(1, a, x, scale, y, min64(VL, a->C - c));
+            i++;
+        }
+    }
+}
