@@ -187,6 +187,8 @@ def test_the_network_has_the_published_shape(network, weights):
     assert {op: ops.count(op) for op in set(ops)} == {
         "Conv": 49, "BatchNormalization": 49, "Clip": 33, "Add": 9,
         "GlobalAveragePool": 1, "Flatten": 1, "Gemm": 1}
+    epsilons = {node.attribute[0].f for node in network.graph.node if node.op_type == "BatchNormalization"}
+    assert epsilons == {np.float32(1e-3)}
     names = {value.name for value in network.graph.initializer}
     assert names - {"zero", "six"} == {name for name in weights if "num_batches" not in name}
     convs = {node.name: {a.name: list(a.ints) for a in node.attribute} for node in network.graph.node
