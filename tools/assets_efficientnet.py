@@ -44,7 +44,7 @@ class _Builder:
     def __init__(self, state_dict: Mapping[str, np.ndarray]):
         self.state_dict = state_dict
         self.nodes: list[onnx.NodeProto] = []
-        self.initializers = {"zero": np.float32(0), "six": np.float32(6)}
+        self.initializers = {"zero": np.array(0, np.float32), "six": np.array(6, np.float32)}
         self.size = SIZE  # height and width of the newest feature map
 
     def weight(self, name: str, *shape: int) -> str:
@@ -130,7 +130,7 @@ def build_efficientnet_lite0(state_dict: Mapping[str, np.ndarray]) -> onnx.Model
         builder.nodes, "efficientnet_lite0",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, SIZE, SIZE])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1000])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in builder.initializers.items()])
+        [numpy_helper.from_array(value, name) for name, value in builder.initializers.items()])
     model = helper.make_model(graph, producer_name="edgecnn fetch_assets", ir_version=8,
                               opset_imports=[helper.make_opsetid("", OPSET)])
     helper.set_model_props(model, {"edgecnn.preprocessing": json.dumps(PREPROCESSING)})
