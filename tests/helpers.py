@@ -8,7 +8,7 @@ import pytest
 from edgecnn import _core
 from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.plan import Plan
-from edgecnn.ops import TensorSpec
+from edgecnn.ops import TensorSpec, get_op
 
 ISAS = list(_core.isas())
 every_isa = pytest.mark.parametrize("isa", ISAS)
@@ -57,3 +57,24 @@ def assert_close(got, want, tolerance=1e-5):
     assert got.shape == want.shape
     error = np.abs(got - want).max(initial=0.0)
     assert error <= tolerance * max(1.0, np.abs(want).max(initial=0.0)), f"error {error}"
+
+
+def run_gradient(op, inputs, attrs, dy, outputs=1, threads=1, options=None, constants=None, needs=None):
+    """The gradients of one operator's inputs (None where there is none), given those of its outputs.
+
+    inputs, attrs, outputs, constants as in run_op; dy is an array, or a list of them (None: not used) when there are
+    several outputs; needs says which inputs need a gradient, all if None."""
+    feeds = {k: v for k, v in inputs.items() if v is not None}
+    g = specialise(build(op, inputs, attrs, outputs, constants), {k: v.shape for k, v in feeds.items()})
+    (node,) = g.nodes
+    names: list[str | None] = []
+    for i, array in enumerate(dy if isinstance(dy, list) else [dy]):
+        names.append(None if array is None else g.fresh(f"dy{i}"))
+        if array is not None:
+            g.inputs[names[-1]] = g.specs[names[-1]] = TensorSpec(array.shape, str(array.dtype))
+            feeds[names[-1]] = array
+    grads = get_op(op).gradient(g, node, names, needs or [True] * len(node.inputs))
+    g.outputs = list(dict.fromkeys(grad for grad in grads if grad is not None))
+    g.verify()
+    results = dict(zip(g.outputs, Plan(g, threads, options).run(*map(np.ascontiguousarray, feeds.values())), strict=True))
+    return [None if grad is None else results[grad] for grad in grads]
