@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,14 +98,25 @@ class Graph:
         return Counter([i for n in self.nodes for i in n.inputs if i] + self.outputs)
 
     def trainable(self) -> list[str]:
-        """Names of the parameters that training may change, in order of first use."""
-        found: dict[str, None] = {}
+        """Names of the parameters that training may change, in the order of the network."""
+        wanted = self.wanted(lambda op, formal, array: op.is_parameter(formal, array))
+        return [name for name in self.params if name in wanted]
+
+    def wanted(self, test: Callable[[Op, str, np.ndarray], bool]) -> set[str]:
+        """Known values of which `test(op, formal input name, array)` holds for some reader, seen through views."""
+        found: set[str] = set()
+        known = {name: name for name in (*self.params, *self.constants)}
+        for node in self.nodes:
+            if get_op(node.op).is_view and node.inputs[0] in known:
+                known[node.outputs[0]] = known[node.inputs[0]]
         for node in self.nodes:
             op = get_op(node.op)
             for index, value in enumerate(node.inputs):
-                if value in self.params and op.formal(index) in op.parameters:
-                    found[value] = None
-        return list(found)
+                source = known.get(value)
+                array = self.value_of(source) if source else None
+                if source and array is not None and test(op, op.formal(index), array):
+                    found.add(source)
+        return found
 
     # ---- changing ----------------------------------------------------------------------------------------------
     def infer_node(self, node: Node) -> None:

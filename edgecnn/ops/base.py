@@ -56,6 +56,7 @@ class Op:
             an attribute of the same name, whether ONNX's opset has it as attribute or as input.
         parameters: inputs whose initializers are trainable; buffers: inputs that belong to the state but are not
             trained (running statistics).
+        is_view: the result is the first input's elements in another shape or order, so a weight stays a weight.
         shape_only: the result follows from the shapes of the inputs alone (Shape, Size).
         effect: the node changes the memory of an input (a parameter, a running statistic); it is never removed, and it
             runs after everything else that reads the old value.
@@ -71,6 +72,7 @@ class Op:
     parameters: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
     onnx: bool = True
+    is_view: bool = False
     shape_only: bool = False
     effect: bool = False
     random_in_training: bool = False
@@ -102,6 +104,24 @@ class Op:
     def output_axes(self, node: Node) -> dict[str, int]:
         """Formal parameter -> axis that counts output channels, for operators that can be a classifier's last layer."""
         return {}
+
+    # ---- ONNX --------------------------------------------------------------------------------------------------
+    def from_onnx(self, node: Node, opset: int) -> None:
+        """Adapts a node read from an ONNX file, in place, where the meaning at its opset is not that of today.
+
+        Static inputs that are known have already become attributes."""
+
+    def unsupported(self, node: Node) -> str:
+        """Why a node cannot be used whatever its shapes are; "" if it can."""
+        return ""
+
+    def is_parameter(self, formal: str, array: np.ndarray) -> bool:
+        """Whether an initializer given as this input is trained."""
+        return formal in self.parameters
+
+    def export_form(self, g, node: Node, opset: int) -> bool:
+        """Replaces the node in graph g by what ONNX has at this opset; whether it did."""
+        return False
 
     # ---- what passes may use ------------------------------------------------------------------------------------
     def as_clamp(self, node: Node) -> tuple[float, float] | None:

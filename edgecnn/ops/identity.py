@@ -6,6 +6,7 @@ from .base import Op, same_spec
 class Identity(Op):
     name = "Identity"
     inputs = ("input",)
+    is_view = True
 
     def infer(self, node, inputs):
         return same_spec(node, inputs)
