@@ -1,0 +1,105 @@
+"""From a Graph to an ONNX file. Whether a static value is written as attribute or as input, onnx's own schema of the
+wanted opset says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ..errors import ModelError, UnsupportedError
+from ..graph.ir import Graph
+from ..ops import Node, TensorSpec, get_op
+
+OLDEST = 13
+TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
+
+
+def export_model(graph: Graph, opset: int = 17, name: str = "edgecnn", class_names: list[str] | None = None,
+                 preprocessing: Any = None) -> Any:
+    """An onnx.ModelProto of the network with its parameters under their own names, checked by onnx.
+
+    Raises: ModelError for an opset that is not offered; UnsupportedError for an operator that ONNX lacks there."""
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST <= opset <= newest:
+        raise ModelError(f"export: opset {opset}, allowed are {OLDEST} to {newest} (the installed onnx {onnx.__version__})")
+    g = _in_opset(graph, opset)
+    extra: dict[str, np.ndarray] = {}
+    nodes = [_node(g, node, opset, extra) for node in g.nodes]
+    used = {i for n in nodes for i in n.input} | set(g.outputs)
+    arrays = {k: v for k, v in {**g.params, **g.constants, **extra}.items() if k in used}
+    proto = helper.make_graph(
+        nodes, name, [_value(n, spec) for n, spec in g.inputs.items()], [_value(o, None) for o in g.outputs],
+        [numpy_helper.from_array(np.ascontiguousarray(a), n) for n, a in arrays.items()])
+    version = [helper.make_opsetid("", opset)]
+    model = helper.make_model(proto, opset_imports=version, producer_name="edgecnn",
+                              ir_version=helper.find_min_ir_version_for(version))
+    _add_output_shapes(model)
+    for key, value in {"class_names": class_names, "preprocessing": preprocessing}.items():
+        if value is not None:
+            model.metadata_props.add(key=f"edgecnn.{key}", value=json.dumps(value))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _in_opset(graph: Graph, opset: int) -> Graph:
+    """A copy in which every node exists at this opset."""
+    g = graph.copy()
+    for node in list(g.nodes):
+        get_op(node.op).export_form(g, node, opset)
+    g.sort()
+    missing = [str(n) for n in g.nodes if _schema(n, opset) is None]
+    if missing:
+        raise UnsupportedError(f"export: ONNX opset {opset} has no form for {', '.join(missing)}; try a newer opset")
+    return g
+
+
+def _schema(node: Node, opset: int) -> Any:
+    try:
+        return onnx.defs.get_schema(node.op, opset) if get_op(node.op).onnx else None
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _node(g: Graph, node: Node, opset: int, extra: dict[str, np.ndarray]) -> Any:
+    op, schema = get_op(node.op), _schema(node, opset)
+    inputs, attributes = list(node.inputs), {}
+    for key, value in node.attrs.items():
+        if value is None:
+            continue
+        if key in schema.attributes:
+            attributes[key] = value.tolist() if isinstance(value, np.ndarray) else value
+            continue
+        index = next((i for i, formal in enumerate(op.inputs) if formal.rstrip("?*") == key), None)
+        if index is None or index >= len(schema.inputs):
+            if value == op.attrs.get(key):
+                continue
+            raise UnsupportedError(f"export: {node} has {key}={value}, which ONNX opset {opset} cannot say")
+        inputs += [""] * (index + 1 - len(inputs))
+        inputs[index] = g.fresh(f"{node.outputs[0]}_{key}")
+        extra[inputs[index]] = _as_input(value, schema.inputs[index].type_str)
+    return helper.make_node(node.op, inputs, node.outputs, name=node.name, **attributes)
+
+
+def _as_input(value: Any, type_name: str) -> np.ndarray:
+    """A static value in the type that the schema's input wants: `T` is the data's type."""
+    array = np.asarray(value)
+    if type_name == "tensor(bool)" or array.dtype == bool:
+        return array.astype(bool)
+    return array.astype(np.float32 if type_name == "T" or array.dtype.kind == "f" else np.int64)
+
+
+def _value(name: str, spec: TensorSpec | None) -> Any:
+    if spec is None:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+    shape = [d if isinstance(d, int) else d or ("N" if i == 0 else f"dim{i}") for i, d in enumerate(spec.shape)]
+    return helper.make_tensor_value_info(name, TYPES[spec.dtype], shape)
+
+
+def _add_output_shapes(model: Any) -> None:
+    inferred = onnx.shape_inference.infer_shapes(model)
+    for mine, found in zip(model.graph.output, inferred.graph.output, strict=True):
+        mine.CopyFrom(found)

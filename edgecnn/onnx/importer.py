@@ -1,0 +1,182 @@
+"""From an ONNX file to a Graph. Operators keep their ONNX names and attributes; what an operator means at an older opset,
+its own file knows (`Op.from_onnx`)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError, UnsupportedError
+from ..graph.ir import Graph
+from ..ops import Node, TensorSpec, get_op, has_op
+
+try:
+    import onnx
+    from onnx import numpy_helper
+except ImportError as error:
+    raise ModelError("reading and writing ONNX needs the package onnx: pip install 'edgecnn[onnx]'; a device can run .ecnn "
+                     "files without it (edgecnn convert net.onnx net.ecnn)") from error
+
+DOMAINS = ("", "ai.onnx")
+INPUT_TYPES = ("float32", "int64")
+
+
+def import_model(source: bytes | Any, where: str, folder: Path | None) -> tuple[Graph, dict[str, Any]]:
+    """Graph and info (class_names, preprocessing) of an ONNX model.
+
+    Args: source: the file's bytes or a ModelProto; where: its name for messages; folder: where external data lies.
+    Raises: ModelError for a damaged file; UnsupportedError listing every operator that cannot be used.
+    """
+    proto = _parse(source, where) if isinstance(source, bytes) else source
+    if folder is not None:
+        _load_external(proto, where, folder)
+    opset = next((o.version for o in proto.opset_import if o.domain in DOMAINS), 1)
+    g = Graph(inputs=_inputs(proto, where), outputs=[o.name for o in proto.graph.output])
+    g.constants = {t.name: _array(t, where) for t in proto.graph.initializer}
+    problems: list[str] = []
+    for item in proto.graph.node:
+        problems += _add_node(g, item, opset)
+    if problems:
+        raise UnsupportedError(f"{where} (opset {opset}) cannot be used:\n  " + "\n  ".join(problems))
+    _find_parameters(g)
+    g.sort()
+    g.verify()
+    return g, _info(proto, where)
+
+
+def _parse(data: bytes, where: str) -> Any:
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+        valid = bool(proto.graph.node) or bool(proto.graph.output)
+    except Exception:
+        valid = False
+    if not valid:
+        raise ModelError(f"{where}: not an ONNX or .ecnn file, or truncated ({len(data)} bytes); copy or export it again")
+    return proto
+
+
+def _load_external(proto: Any, where: str, folder: Path) -> None:
+    try:
+        onnx.external_data_helper.load_external_data_for_model(proto, str(folder))
+    except Exception as error:
+        raise ModelError(f"{where}: weights in a second file cannot be read ({error}); keep both files together") from None
+
+
+def _array(tensor: Any, where: str) -> np.ndarray:
+    try:
+        array = numpy_helper.to_array(tensor)
+    except Exception as error:
+        raise ModelError(f"{where}: tensor {tensor.name!r} is damaged ({error}); copy or export the file again") from None
+    return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else np.array(array)
+
+
+def _inputs(proto: Any, where: str) -> dict[str, TensorSpec]:
+    given = {t.name for t in proto.graph.initializer}
+    inputs = {}
+    for value in proto.graph.input:
+        if value.name in given:
+            continue
+        tensor = value.type.tensor_type
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type else "none"
+        if dtype not in INPUT_TYPES:
+            raise UnsupportedError(f"{where}: input {value.name!r} is {dtype}, allowed are {', '.join(INPUT_TYPES)}; "
+                                   "export the network with float32 inputs")
+        shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or None)
+                      for d in tensor.shape.dim)
+        inputs[value.name] = TensorSpec(shape, dtype)
+    return inputs
+
+
+def _add_node(g: Graph, item: Any, opset: int) -> list[str]:
+    """Appends a node (or evaluates a constant one); returns what is wrong with it."""
+    label = f"{item.op_type} (node {item.name or ', '.join(item.output)})"
+    known = item.domain in DOMAINS and has_op(item.op_type) and get_op(item.op_type).onnx
+    if item.op_type == "Constant" and item.domain in DOMAINS:
+        g.constants[item.output[0]] = _constant_value(item)
+        return []
+    constant = all(i in g.constants for i in item.input if i) and item.domain in DOMAINS and bool(item.input)
+    if constant and not (known and get_op(item.op_type).is_view) and _evaluate(g, item, opset):
+        return []
+    if not known:
+        domain = f" of domain {item.domain}" if item.domain not in DOMAINS else ""
+        return [f"{label}{domain}: edgecnn has no such operator"]
+    op = get_op(item.op_type)
+    node = Node(item.op_type, list(item.input), list(item.output), {a.name: _attribute(a) for a in item.attribute},
+                item.name)
+    if len(node.inputs) > len(op.inputs) and not op.inputs[-1].endswith("*"):
+        return [f"{label}: {len(node.inputs)} inputs, edgecnn knows {len(op.inputs)}"]
+    for index, value in enumerate(node.inputs):
+        if op.formal(index) in op.static and value in g.constants:
+            node.attrs[op.formal(index)] = g.constants[value]
+            node.inputs[index] = ""
+    while node.inputs and not node.inputs[-1]:
+        node.inputs.pop()
+    op.from_onnx(node, opset)
+    extra = sorted(set(node.attrs) - set(op.attrs) - set(op.static))
+    reason = f"attributes {extra} are not known" if extra else op.unsupported(node)
+    g.nodes.append(node)
+    return [f"{label}: {reason}"] if reason else []
+
+
+def _attribute(attribute: Any) -> Any:
+    value = onnx.helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+        return tuple(value)
+    return value
+
+
+def _constant_value(item: Any) -> np.ndarray:
+    attribute = item.attribute[0]
+    value = _attribute(attribute)
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float32) if value.dtype in (np.float16, np.float64) else value
+    return np.asarray(value, np.float32 if "float" in attribute.name else np.int64)
+
+
+def _evaluate(g: Graph, item: Any, opset: int) -> bool:
+    """Folds a node of constants with onnx's own reference implementation."""
+    from onnx.reference import ReferenceEvaluator
+
+    if item.op_type.startswith("Random") or any(a.type == onnx.AttributeProto.GRAPH for a in item.attribute):
+        return False
+    names = list(dict.fromkeys(i for i in item.input if i))
+    values = [onnx.helper.make_value_info(n, onnx.TypeProto()) for n in names]
+    outputs = [onnx.helper.make_value_info(o, onnx.TypeProto()) for o in item.output if o]
+    graph = onnx.helper.make_graph([item], "constant", values, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    try:
+        results = ReferenceEvaluator(model).run(None, {n: g.constants[n] for n in names})
+    except Exception:
+        return False
+    g.constants.update(zip((o for o in item.output if o), map(np.asarray, results), strict=True))
+    return True
+
+
+def _find_parameters(g: Graph) -> None:
+    """Moves the constants that are weights or running statistics to the parameters, in the order of the network."""
+    state = g.wanted(lambda op, formal, array: array.dtype == np.float32 and (
+        op.is_parameter(formal, array) or formal in op.buffers))
+    order: dict[str, None] = {}
+    for node in g.nodes:
+        order.update(dict.fromkeys(i for i in node.inputs if i in state))
+    for name in order:
+        g.params[name] = np.ascontiguousarray(g.constants.pop(name)).copy()
+
+
+def _info(proto: Any, where: str) -> dict[str, Any]:
+    info: dict[str, Any] = {}
+    for entry in proto.metadata_props:
+        if entry.key in ("edgecnn.class_names", "edgecnn.preprocessing"):
+            try:
+                info[entry.key.split(".")[1]] = json.loads(entry.value)
+            except ValueError:
+                raise ModelError(f"{where}: metadata {entry.key} is not valid JSON; export the file again") from None
+    return info
