@@ -27,8 +27,7 @@ class Loader:
         shuffle: a new order every epoch; call set_epoch before each.
         seed: of the order and of the random transforms.
         drop_last: leave out a last batch that is not full.
-        workers: threads that decode; at most workers + 1 batches wait in memory. 0 decodes when a batch is
-            asked for.
+        workers: threads that decode; at most workers + 1 batches wait in memory.
 
     Attributes:
         dataset, batch_size: as given.
@@ -43,12 +42,11 @@ class Loader:
 
     def __init__(self, dataset: Any, batch_size: int, shuffle: bool = False, seed: int = 0,
                  drop_last: bool = False, workers: int = 1):
-        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("workers", workers, 0)):
+        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("workers", workers, 1)):
             _check_whole(name, value, least)
         if len(dataset) < (batch_size if drop_last else 1):
             raise DataError(f"Loader: {len(dataset)} samples make no batch of {batch_size}; add pictures, "
-                            "make batch_size "
-                            "smaller, or use drop_last=False")
+                            "make batch_size smaller, or use drop_last=False")
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -70,20 +68,19 @@ class Loader:
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[Batch]:
-        order = self._order()
-        starts = range(0, len(self) * self.batch_size, self.batch_size)
-        parts = [order[start:start + self.batch_size] for start in starts]
-        return self._ahead(parts, self.epoch) if self.workers else self._at_once(parts, self.epoch)
-
-    def _order(self) -> np.ndarray:
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Which samples make the batches of an epoch: index arrays."""
         count = len(self.dataset)
-        return order_rng(self.seed, self.epoch).permutation(count) if self.shuffle else np.arange(count)
+        order = order_rng(self.seed, epoch).permutation(count) if self.shuffle else np.arange(count)
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        return [order[start:start + self.batch_size] for start in starts]
 
-    def _at_once(self, parts: list[np.ndarray], epoch: int) -> Iterator[Batch]:
-        never = threading.Event()
-        for part in parts:
-            yield self._batch(part, epoch, never)
+    def in_order(self) -> Loader:
+        """All samples once, in the order of the data set."""
+        return Loader(self.dataset, self.batch_size, workers=self.workers)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._ahead(self.batches(self.epoch), self.epoch)
 
     def _ahead(self, parts: list[np.ndarray], epoch: int) -> Iterator[Batch]:
         stop = threading.Event()
@@ -112,8 +109,7 @@ class Loader:
                 x = np.empty((len(indices), *picture.shape), np.float32)
             elif picture.shape != x.shape[1:]:
                 raise DataError(f"samples {indices[0]} and {i} of a batch have the shapes {x.shape[1:]} and "
-                                f"{picture.shape}; "
-                                "they must be equal: give the preprocessing a size")
+                                f"{picture.shape}; they must be equal: give the preprocessing a size")
             x[n], y[n] = picture, label
         return x, y
 
