@@ -230,10 +230,19 @@ def always(*_: Any) -> bool:
     return True
 
 
+from ._im2col import (  # noqa: E402  (builds on what stands above)
+    im2col_backward_data,
+    im2col_backward_weights,
+    im2col_forward,
+)
+
 # Per pass, best first; the first that accepts is taken, and the last accepts everything.
-FORWARD = [Algorithm("direct", always, direct_forward)]
-BACKWARD_DATA = [Algorithm("direct", always, direct_backward_data)]
-BACKWARD_WEIGHTS = [Algorithm("direct", always, direct_backward_weights)]
+FORWARD = [Algorithm("direct", always, direct_forward),
+           Algorithm("im2col", always, im2col_forward)]
+BACKWARD_DATA = [Algorithm("direct", always, direct_backward_data),
+                 Algorithm("im2col", always, im2col_backward_data)]
+BACKWARD_WEIGHTS = [Algorithm("direct", always, direct_backward_weights),
+                    Algorithm("im2col", always, im2col_backward_weights)]
 
 
 def choose(ctx: Any, algorithms: list[Algorithm], *views: Any) -> Algorithm:
