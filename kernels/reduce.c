@@ -26,6 +26,14 @@ static void add_rows(double *acc, const float *x, int64_t s, int64_t n, int64_t 
     }
 }
 
+INLINE double add_lanes(vf v) {
+    double d[VL];
+    for (int k = 0; k < VL; k++) d[k] = v[k];
+    for (int half = VL / 2; half; half /= 2)
+        for (int k = 0; k < half; k++) d[k] += d[k + half];
+    return d[0];
+}
+
 /* The sum of n floats, s apart. */
 static double sum_line(const float *x, int64_t s, int64_t n) {
     double sum = 0;
@@ -38,8 +46,7 @@ static double sum_line(const float *x, int64_t s, int64_t n) {
 #pragma GCC unroll 4
                 for (int j = 0; j < 4; j++) v[j] += load(x + i + j * VL);
             for (; i + VL <= end; i += VL) v[0] += load(x + i);
-            v[0] = (v[0] + v[1]) + (v[2] + v[3]);
-            for (int k = 0; k < VL; k++) sum += v[0][k];
+            sum += add_lanes((v[0] + v[1]) + (v[2] + v[3]));
         }
     for (; i < n; i++) sum += x[i * s];
     return sum;

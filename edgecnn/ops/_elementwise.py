@@ -27,19 +27,27 @@ def map_binary(ctx: Any, kernel: str, a: View, b: View, y: View, p: float = 0.0,
     ctx.emit(kernel, max(6, work) * y.size, a=Arg(a, sa), b=Arg(b, sb), y=Arg(y, sy), dims=dims, p=p, q=q)
 
 
-def lower_binary(ctx: Any, node: Node, kernel: str, p: float = 0.0, q: float = 0.0, work: int = 1) -> None:
-    """A node with two inputs; in place over one of them if it has the output's shape and nobody needs it any more."""
+def overwritable(ctx: Any, node: Node) -> str:
+    """Which of a node's two inputs the output may be computed over, "" if neither: one that has its shape and
+    that nobody needs any more, unless the other holds some of the same elements in another place."""
     a, b = (ctx.input(v) for v in node.inputs)
     shape = ctx.spec(node.outputs[0]).shape
-    safe = a.buffer is not b.buffer or a == b  # else one operand may hold elements of the other elsewhere
-    free = [v for v, view in zip(node.inputs, (a, b), strict=True)
-            if safe and view.shape == shape and ctx.may_overwrite(v)]
-    map_binary(ctx, kernel, a, b, ctx.output(node.outputs[0], over=free[0] if free else ""), p, q, work)
+    for value, view in zip(node.inputs, (a, b), strict=True):
+        if view.shape == shape and ctx.may_overwrite(value) and (a.buffer is not b.buffer or a == b):
+            return value
+    return ""
+
+
+def lower_binary(ctx: Any, node: Node, kernel: str, p: float = 0.0, q: float = 0.0, work: int = 1) -> None:
+    """A node with two inputs, in place where possible."""
+    a, b = (ctx.input(v) for v in node.inputs)
+    y = ctx.output(node.outputs[0], over=overwritable(ctx, node))
+    map_binary(ctx, kernel, a, b, y, p, q, work)
 
 
 class Activation(Op):
-    """y = f(x) elementwise. A subclass names its kernel and has a gradient operator called `name` + "Backward"; where
-    the slope can be written with y, x need not be kept and y may overwrite it."""
+    """y = f(x) elementwise. A subclass names its kernel and has a gradient operator called `name` +
+    "Backward"; where the slope can be written with y, x need not be kept and y may overwrite it."""
 
     kernel: ClassVar[str]
     work: ClassVar[int] = 1
@@ -105,8 +113,8 @@ class Arithmetic(Op):
 def require_float(op: Op, ctx: Any, node: Node) -> None:
     for value in node.inputs:
         if value and ctx.spec(value).dtype != "float32":
-            raise DTypeError(f"{node}: input {value!r} is {ctx.spec(value).dtype}; {op.name} computes float32 only, other "
-                             "types must be known when the plan is compiled (shape arithmetic)")
+            raise DTypeError(f"{node}: input {value!r} is {ctx.spec(value).dtype}; {op.name} computes "
+                             "float32, other types must be known when the plan is compiled (shape arithmetic)")
 
 
 def sum_to(g: Any, value: str, like: str) -> str:
@@ -116,8 +124,8 @@ def sum_to(g: Any, value: str, like: str) -> str:
 
 
 def channel_constant(g: Any, node: Node, index: int) -> np.ndarray | None:
-    """Input `index` as float64 (C,) if it is a constant and the same for all elements of a channel of the other input,
-    which has the output's shape (N, C, ...)."""
+    """Input `index` as float64 (C,) if it is a constant and the same for all elements of a channel of the
+    other input, which has the output's shape (N, C, ...)."""
     constant, other = g.constants.get(node.inputs[index]), g.spec(node.inputs[1 - index])
     if constant is None or other.rank < 2 or constant.ndim > other.rank or constant.dtype.kind != "f":
         return None

@@ -18,15 +18,13 @@ class Clip(Activation):
     kernel = "clamp"
 
     def coefficients(self, node):
-        lo, hi = (node.attrs.get(key) for key in ("min", "max"))
-        for bound in (lo, hi):
-            if bound is not None and np.size(bound) != 1:
-                raise ModelError(f"{node}: min and max must be scalars, got shape {np.shape(bound)}")
-        return -INF if lo is None else float(np.reshape(lo, ())), INF if hi is None else float(np.reshape(hi, ()))
+        return self.bound(node, "min", -INF), self.bound(node, "max", INF)
 
-    def evaluate(self, node, x, *bounds):
-        limits = [b for b in (node.attrs.get("min"), node.attrs.get("max"))]
-        return [np.clip(x, *limits).astype(x.dtype)] if any(b is not None for b in limits) else [x]
+    def bound(self, node, key, absent):
+        value = self.attr(node, key)
+        if np.size(value) != 1:
+            raise ModelError(f"{node}: {key} must be a scalar, got shape {np.shape(value)}")
+        return absent if value is None else float(np.reshape(value, ()))
 
     def as_clamp(self, node):
         lo, hi = self.coefficients(node)

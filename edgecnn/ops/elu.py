@@ -15,8 +15,9 @@ class Elu(Activation):
 
     def gradient(self, g, node, dy, needs):
         if self.attr(node, "alpha") < 0:
-            raise UnsupportedError(f"{node}: alpha is {self.attr(node, 'alpha')}; Elu has a gradient for alpha >= 0 only. "
-                                   f"Freeze the network up to this node: model.freeze(until={node.outputs[0]!r})")
+            raise UnsupportedError(
+                f"{node}: alpha is {self.attr(node, 'alpha')}; Elu has a gradient for alpha >= 0 only. "
+                f"Freeze the network up to this node: model.freeze(until={node.outputs[0]!r})")
         return super().gradient(g, node, dy, needs)
 
 

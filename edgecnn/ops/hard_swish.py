@@ -1,4 +1,4 @@
-"""HardSwish: y = x * min(max(x / 6 + 1/2, 0), 1) (Howard et al. 2019, Searching for MobileNetV3, section 5.2)."""
+"""HardSwish: y = x * min(max(x / 6 + 1/2, 0), 1) (Howard et al. 2019, MobileNetV3, section 5.2)."""
 
 from ._elementwise import Activation, ActivationBackward
 

@@ -14,7 +14,7 @@ class LeakyRelu(Activation):
 
     def gradient(self, g, node, dy, needs):
         alpha = self.attr(node, "alpha")
-        sign = node.outputs[0] if alpha >= 0 else node.inputs[0]  # a negative alpha folds both sides of 0 together
+        sign = node.outputs[0] if alpha >= 0 else node.inputs[0]  # alpha < 0 folds both sides together
         return [g.emit("LeakyReluBackward", [dy[0], sign], alpha=alpha)]
 
 

@@ -33,7 +33,8 @@ class ReduceSum(Op):
 
     def infer(self, node, inputs):
         shape, axes = inputs[0].shape, self.axes(node, inputs[0].shape)
-        kept = [1 if a in axes else n for a, n in enumerate(shape) if a not in axes or self.attr(node, "keepdims")]
+        keep = self.attr(node, "keepdims")
+        kept = [1 if a in axes else n for a, n in enumerate(shape) if a not in axes or keep]
         return [TensorSpec(tuple(kept), inputs[0].dtype)]
 
     def scale(self, node, shape) -> float:
@@ -67,8 +68,8 @@ class ReduceSum(Op):
 
 
 class ReduceBackward(Op):
-    """dX of a sum or mean over `axes`: dY * scale, repeated along these axes of `shape`. A repeated value is a view
-    with stride 0: it costs no memory."""
+    """dX of a sum or mean over `axes`: dY * scale, repeated along these axes of `shape`. A repeated value is
+    a view with stride 0: it costs no memory."""
 
     name = "ReduceBackward"
     onnx = False
@@ -97,7 +98,7 @@ class ReduceBackward(Op):
 
 
 class SumTo(Op):
-    """The sum of X over the axes along which `shape` was broadcast to X's: the gradient of a broadcast operand."""
+    """The sum of X over the axes along which `shape` was broadcast to X's: a broadcast operand's gradient."""
 
     name = "SumTo"
     onnx = False

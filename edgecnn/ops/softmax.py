@@ -1,0 +1,66 @@
+"""Softmax along one axis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..errors import ShapeError
+from ._elementwise import overwritable
+from .base import Node, Op, same_spec
+from .view import Arg, View
+
+
+def rows_along(ctx: Any, axis: int, *views: View) -> tuple[tuple[int, ...], list[Arg]]:
+    """Six loops over views of one shape whose last is `axis`: sizes and a pointer for each view."""
+    n = views[0].shape[axis]
+    rest = [replace(v, shape=tuple(1 if a == axis else m for a, m in enumerate(v.shape))) for v in views]
+    dims, strides = ctx.loops(5, *rest)
+    return (*dims, n), [Arg(v, (*s, v.strides[axis])) for v, s in zip(views, strides, strict=True)]
+
+
+class Softmax(Op):
+    """y = exp(x - max x) / sum exp(x - max x) along `axis` (ONNX opset 13 and newer)."""
+
+    name = "Softmax"
+    inputs = ("input",)
+    attrs = {"axis": -1}
+
+    def infer(self, node, inputs):
+        axis, shape = self.attr(node, "axis"), inputs[0].shape
+        if not -len(shape) <= axis < len(shape):
+            raise ShapeError(f"{node}: axis {axis} does not fit an input of shape {shape}")
+        return same_spec(node, inputs)
+
+    def gradient(self, g, node, dy, needs):
+        return [g.emit("SoftmaxBackward", [dy[0], node.outputs[0]], axis=self.attr(node, "axis"))]
+
+    def lower(self, ctx, node):
+        x, y = ctx.input(node.inputs[0]), ctx.output(node.outputs[0], over=node.inputs[0])
+        dims, (xa, ya) = rows_along(ctx, self.attr(node, "axis") % len(x.shape), x, y)
+        ctx.emit("softmax", self.flops(node, [], [y]), x=xa, y=ya, dims=dims)
+
+    def flops(self, node, inputs, outputs):
+        return 24 * outputs[0].size
+
+
+class SoftmaxBackward(Op):
+    """dX = Y * (dY - sum(dY * Y)), the sum along `axis`"""
+
+    name = "SoftmaxBackward"
+    onnx = False
+    inputs = ("dY", "Y")
+    attrs = {"axis": -1}
+    no_gradient = "second derivatives are not built"
+
+    def infer(self, node, inputs):
+        return same_spec(node, inputs)
+
+    def lower(self, ctx, node):
+        dy, y = (ctx.input(v) for v in node.inputs)
+        dx = ctx.output(node.outputs[0], over=overwritable(ctx, node))
+        dims, (ga, ya, xa) = rows_along(ctx, self.attr(node, "axis") % len(y.shape), dy, y, dx)
+        ctx.emit("softmax_backward", self.flops(node, [], [dx]), dy=ga, y=ya, dx=xa, dims=dims)
+
+    def flops(self, node: Node, inputs, outputs):
+        return 6 * outputs[0].size

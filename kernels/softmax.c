@@ -1,0 +1,92 @@
+/* Softmax along the last loop of a nest; the others count rows, which threads share. */
+#include "simd.h"
+
+enum { LOOPS = 6, RUN = 32 * VL };
+
+/* n <= VL elements, s apart; the rest of the vector is `rest`. */
+INLINE vf fetch(const float *x, int64_t s, int64_t n, float rest) {
+    if (n == VL && s == 1) return load(x);
+    vf v = splat(rest);
+    for (int64_t i = 0; i < n; i++) v[i] = x[i * s];
+    return v;
+}
+
+INLINE void put(float *y, int64_t s, vf v, int64_t n) {
+    if (s == 1 && n == VL) store(y, v);
+    else
+        for (int64_t i = 0; i < n; i++) y[i * s] = v[i];
+}
+
+INLINE int64_t offset(int64_t row, const int64_t *dims, const int64_t *s) {
+    int64_t at = 0;
+    for (int d = LOOPS - 2; d >= 0; d--) {
+        at += row % dims[d] * s[d];
+        row /= dims[d];
+    }
+    return at;
+}
+
+/* y = exp(x - max(x)) / sum; floats are added in runs, runs in double. A NaN or +inf in a row makes all of it NaN, as
+ * does a row of -inf. y may lie over x. */
+INLINE void softmax_row(float *y, int64_t ys, const float *x, int64_t xs, int64_t n) {
+    vf top = splat(-INFINITY);
+    for (int64_t i = 0; i < n; i += VL) top = vmax(top, fetch(x + i * xs, xs, min64(VL, n - i), -INFINITY));
+    float max = -INFINITY;
+    for (int k = 0; k < VL; k++) max = top[k] > max ? top[k] : max;
+    double sum = 0;
+    for (int64_t run = 0; run < n; run += RUN) {
+        vf part = splat(0);
+        for (int64_t i = run; i < min64(n, run + RUN); i += VL) {
+            const int64_t m = min64(VL, n - i);
+            const vf e = vexp(fetch(x + i * xs, xs, m, -INFINITY) - max);
+            part += e;
+            put(y + i * ys, ys, e, m);
+        }
+        sum += sum_lanes(part);
+    }
+    const float scale = (float)(1 / sum);
+    for (int64_t i = 0; i < n; i += VL) {
+        const int64_t m = min64(VL, n - i);
+        put(y + i * ys, ys, fetch(y + i * ys, ys, m, 0) * scale, m);
+    }
+}
+
+/* dx = y (dy - sum(dy y)); dx may lie over dy or y. */
+INLINE void backward_row(float *dx, int64_t s, const float *dy, int64_t gs, const float *y, int64_t ys, int64_t n) {
+    double sum = 0;
+    for (int64_t run = 0; run < n; run += RUN) {
+        vf part = splat(0);
+        for (int64_t i = run; i < min64(n, run + RUN); i += VL) {
+            const int64_t m = min64(VL, n - i);
+            part += fetch(dy + i * gs, gs, m, 0) * fetch(y + i * ys, ys, m, 0);
+        }
+        sum += sum_lanes(part);
+    }
+    for (int64_t i = 0; i < n; i += VL) {
+        const int64_t m = min64(VL, n - i);
+        put(dx + i * s, s, fetch(y + i * ys, ys, m, 0) * (fetch(dy + i * gs, gs, m, 0) - (float)sum), m);
+    }
+}
+
+DEFINE(softmax) {
+    const int64_t *d = a->dims, n = d[LOOPS - 1], xs = a->x_s[LOOPS - 1], ys = a->y_s[LOOPS - 1];
+    const range mine = share(d[0] * d[1] * d[2] * d[3] * d[4], tid, nthreads);
+    for (int64_t i = mine.begin; i < mine.end; i++) {
+        float *y = a->y + offset(i, d, a->y_s);
+        const float *x = a->x + offset(i, d, a->x_s);
+        if (xs == 1 && ys == 1) softmax_row(y, 1, x, 1, n);
+        else softmax_row(y, ys, x, xs, n);
+    }
+}
+
+DEFINE(softmax_backward) {
+    const int64_t *d = a->dims, n = d[LOOPS - 1];
+    const int64_t gs = a->dy_s[LOOPS - 1], ys = a->y_s[LOOPS - 1], s = a->dx_s[LOOPS - 1];
+    const range mine = share(d[0] * d[1] * d[2] * d[3] * d[4], tid, nthreads);
+    for (int64_t i = mine.begin; i < mine.end; i++) {
+        float *dx = a->dx + offset(i, d, a->dx_s);
+        const float *dy = a->dy + offset(i, d, a->dy_s), *y = a->y + offset(i, d, a->y_s);
+        if (gs == 1 && ys == 1 && s == 1) backward_row(dx, 1, dy, 1, y, 1, n);
+        else backward_row(dx, s, dy, gs, y, ys, n);
+    }
+}
