@@ -1,0 +1,314 @@
+"""Batch normalisation (Ioffe and Szegedy 2015) of (N, C), (N, C, L) and (N, C, H, W) values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError, UnsupportedError
+from . import _convolution as conv
+from .base import Node, Op, TensorSpec
+from .view import View
+
+INF = float("inf")
+ROWS = 5  # of a statistics value, see kernels/batchnorm.c
+SLABS = 32  # parts in which pixels are summed, whatever the number of threads: enough for the cores of a small CPU
+SLAB_PIXELS = 64  # and none is smaller than this
+
+
+class Normalization(Op):
+    """What both forms share: y = clamp((x - mean) / sqrt(var + epsilon) * scale + B + R, lo, hi).
+
+    The residual R and the attributes lo and hi exist in plans only: passes fold an addition and a clamp into the node;
+    ONNX never sees them."""
+
+    inputs: tuple[str, ...] = ("X", "scale", "B", "input_mean", "input_var", "R?")
+    parameters = ("scale", "B")
+    buffers = ("input_mean", "input_var")
+    attrs: dict[str, Any] = {"epsilon": 1e-5, "momentum": 0.9, "lo": -INF, "hi": INF}
+
+    def infer(self, node, inputs):
+        x = inputs[0]
+        if x.rank not in (2, 3, 4):
+            raise UnsupportedError(f"{node}: batch normalisation takes inputs (N, C), (N, C, L) or (N, C, H, W), "
+                                   f"got shape {x.shape}")
+        for formal, spec in zip(self.inputs[1:5], inputs[1:5], strict=True):
+            if spec.shape != (x.shape[1],):
+                raise ShapeError(f"{node}: {formal} has shape {spec.shape}, needed ({x.shape[1]},) "
+                                 f"for an input of shape {x.shape}")
+        return [x]
+
+    def residual(self, node: Node) -> str:
+        return node.inputs[5] if len(node.inputs) > 5 else ""
+
+    def clamped(self, node: Node) -> bool:
+        return self.attr(node, "lo") > -INF or self.attr(node, "hi") < INF
+
+    def absorb_residual(self, g, node, value):
+        if self.residual(node) or self.clamped(node):
+            return False
+        node.inputs.append(value)
+        return True
+
+    def absorb_clamp(self, g, node, lo, hi):
+        lo, hi = max(lo, self.attr(node, "lo")), min(hi, self.attr(node, "hi"))
+        if lo > hi:
+            return False
+        node.attrs.update(lo=lo, hi=hi)
+        return True
+
+    def normalise(self, ctx, node: Node, x: View, statistics: View) -> None:
+        """Emits the pass that writes the first output."""
+        r = images(ctx, self.residual(node)) if self.residual(node) else None
+        over = node.inputs[0] if r is None or ctx.may_overwrite(node.inputs[0]) else self.residual(node)
+        y = as_images(ctx.output(node.outputs[0], over=over))
+        x, r, y = rows(x, r, y)
+        ctx.emit("batch_norm", 4 * x.size * (3 if r else 2), x=x.nhw, r=r.nhw if r else None, y=y.nhw,
+                 statistics=statistics, lo=self.attr(node, "lo"), hi=self.attr(node, "hi"), **geometry(x))
+
+    def backward(self, g, node: Node, dy: str, statistics: str, needs: list[bool], frozen: bool) -> list[str | None]:
+        """Emits BatchNormBackward; the gradients of this node's inputs."""
+        r, clamped = self.residual(node), self.clamped(node)
+        needs = needs + [False] * (6 - len(needs))
+        wanted = [*needs[:3], needs[5] and clamped]
+        outs = [g.fresh(f"{node.outputs[0]}_{d}") if w else "" for d, w in zip(("dx", "dscale", "db", "dr"), wanted,
+                                                                              strict=True)]
+        if any(outs):
+            inputs = [dy, node.inputs[0], statistics, node.outputs[0] if r and clamped else None]
+            g.emit("BatchNormBackward", inputs, outs, lo=self.attr(node, "lo"), hi=self.attr(node, "hi"), frozen=frozen)
+        dr = (outs[3] or None) if clamped else dy
+        grads: list[str | None] = [*(o or None for o in outs[:3]), None, None, dr]
+        return grads[:len(node.inputs)]
+
+    def flops(self, node, inputs, outputs):
+        return 3 * outputs[0].size
+
+
+class BatchNormalization(Normalization):
+    """With running statistics; its gradient is that of frozen statistics.
+
+    In a training graph a node with a trainable scale or B is replaced by BatchNormTraining. training_mode=1 in a file
+    counts only if the further outputs (running_mean, running_var) are used: then the node normalises with the batch's
+    own statistics and returns input * momentum + batch * (1 - momentum), with the biased variance. If they are not
+    used, it is taken as what an exporter left over from training, and the running statistics are used."""
+
+    name = "BatchNormalization"
+    attrs = {**Normalization.attrs, "training_mode": 0, "spatial": 1}
+
+    def infer(self, node, inputs):
+        if self.attr(node, "spatial") != 1:
+            raise UnsupportedError(f"{node}: spatial={self.attr(node, 'spatial')} (statistics per activation instead of "
+                                   "per channel) is not supported")
+        return [*super().infer(node, inputs), *inputs[3:5]]
+
+    def simplify(self, g, node):
+        if len(node.outputs) == 1 or reads_statistics(g, node):
+            return False
+        node.outputs[1:] = []
+        return True
+
+    def for_training(self, g, node):
+        trained = any(i in g.params for i in node.inputs[1:3]) and all(i in g.params for i in node.inputs[3:5])
+        if not trained or reads_statistics(g, node):
+            return None
+        attrs = {k: v for k, v in node.attrs.items() if k in BatchNormTraining.attrs}
+        outputs = [node.outputs[0], g.fresh(f"{node.outputs[0]}_statistics")]
+        new = Node(BatchNormTraining.name, list(node.inputs), outputs, attrs, node.name)
+        g.infer_node(new)
+        return new
+
+    def gradient(self, g, node, dy, needs):
+        if any(node.outputs[1:]):
+            raise UnsupportedError(f"{node} has no gradient: its running statistics {node.outputs[1:]} are results of "
+                                   "the network; remove these outputs from the file")
+        statistics = g.emit("BatchNormStatistics", node.inputs[1:5], epsilon=self.attr(node, "epsilon"))
+        return self.backward(g, node, dy[0], statistics, needs, frozen=True)
+
+    def as_channel_affine(self, g, node):
+        arrays = [g.constants.get(i) for i in node.inputs[1:5]]
+        if any(a is None for a in arrays) or any(node.outputs[1:]) or self.residual(node) or self.clamped(node):
+            return None
+        gamma, beta, mean, var = (a.astype(np.float64) for a in arrays)
+        scale = gamma / np.sqrt(var + self.attr(node, "epsilon"))
+        return scale, beta - mean * scale
+
+    def lower(self, ctx, node):
+        x, epsilon = images(ctx, node.inputs[0]), self.attr(node, "epsilon")
+        if not any(node.outputs[1:]):
+            self.normalise(ctx, node, x, running_statistics(ctx, node.inputs[1:5], epsilon))
+            return
+        if not self.attr(node, "training_mode"):
+            raise UnsupportedError(f"{node}: the outputs {node.outputs[1:]} exist with training_mode=1 only")
+        new = [ctx.output(o) if o else ctx.temp((x.shape[1],)) for o in (*node.outputs[1:], "")[:2]]
+        statistics = ctx.temp((ROWS * x.shape[1],))
+        batch_statistics(ctx, x, node.inputs[1:5], new, statistics, epsilon, self.attr(node, "momentum"))
+        self.normalise(ctx, node, x, statistics)
+
+
+def reads_statistics(g, node: Node) -> bool:
+    """Whether something reads the outputs after the first."""
+    uses = g.uses()
+    return any(o and uses[o] for o in node.outputs[1:])
+
+
+class BatchNormTraining(Normalization):
+    """With the statistics of the batch, which also move the running ones in place: running * momentum + batch *
+    (1 - momentum), the variance biased as in ONNX. The second output, (5, C), is for the backward pass."""
+
+    name = "BatchNormTraining"
+    onnx = False
+    outputs = 2
+    effect = True
+
+    def infer(self, node, inputs):
+        out = super().infer(node, inputs)
+        n, c, *size = inputs[0].shape
+        if n * int(np.prod(size)) == 1:
+            raise ShapeError(f"{node}: a batch norm cannot be trained on one value per channel, got an input of shape "
+                             f"{inputs[0].shape}; use larger batches or pictures, or freeze this layer")
+        return [*out, TensorSpec((ROWS, c))]
+
+    def gradient(self, g, node, dy, needs):
+        return self.backward(g, node, dy[0], node.outputs[1], needs, frozen=False)
+
+    def lower(self, ctx, node):
+        x, statistics = images(ctx, node.inputs[0]), ctx.output(node.outputs[1])
+        running = [ctx.input(i) for i in node.inputs[3:5]]
+        batch_statistics(ctx, x, node.inputs[1:5], running, statistics, self.attr(node, "epsilon"),
+                         self.attr(node, "momentum"))
+        self.normalise(ctx, node, x, statistics)
+
+
+class BatchNormStatistics(Op):
+    """Scale and shift of a frozen batch norm, for its gradient: (5, C)."""
+
+    name = "BatchNormStatistics"
+    onnx = False
+    inputs = ("scale", "B", "mean", "var")
+    attrs = {"epsilon": 1e-5}
+    no_gradient = "second derivatives are not built"
+
+    def infer(self, node, inputs):
+        return [TensorSpec((ROWS, *inputs[0].shape))]
+
+    def lower(self, ctx, node):
+        view = running_statistics(ctx, node.inputs, self.attr(node, "epsilon"))
+        ctx.alias(node.outputs[0], replace(view, shape=(ROWS, view.size // ROWS), strides=(view.size // ROWS, 1)))
+
+
+class BatchNormBackward(Op):
+    """dX, dscale, dB and dR (each only if it has a name) of both forms. dR is asked for only where a clamp follows the
+    residual, and Y then tells what the clamp let through; without a residual that is computed again from X.
+
+    In two walks: sums of dz and of dz * (x - mean), then dx = scale * dz + b * (x - mean) + c; frozen statistics do not
+    depend on X, so that b and c vanish. Rounding as in Ioffe and Szegedy 2015, section 3, with sums in double."""
+
+    name = "BatchNormBackward"
+    onnx = False
+    inputs = ("dY", "X", "statistics", "Y?")
+    outputs = 4
+    attrs = {"lo": -INF, "hi": INF, "frozen": False}
+    no_gradient = "second derivatives are not built"
+
+    def infer(self, node, inputs):
+        channel = TensorSpec((inputs[1].shape[1],))
+        return [inputs[1], channel, channel, inputs[1]]
+
+    def lower(self, ctx, node):
+        lo, hi, frozen = (self.attr(node, key) for key in ("lo", "hi", "frozen"))
+        dy, x = images(ctx, node.inputs[0]), images(ctx, node.inputs[1])
+        y = images(ctx, node.inputs[3]) if len(node.inputs) > 3 else None
+        statistics = ctx.input(node.inputs[2])
+        name_dx, name_dscale, name_db, name_dr = node.outputs
+        dz = as_images(ctx.output(name_dr, over=node.inputs[0])) if name_dr else None
+        clamp = {"clamped": lo > -INF or hi < INF, "lo": lo, "hi": hi}
+        coefficients = None
+        if not frozen or name_dscale or name_db or name_dr:
+            coefficients = None if frozen else ctx.temp((2 * x.shape[1],))
+            self.sums(ctx, dy, x, y, dz, statistics, coefficients, clamp,
+                      *(ctx.output(o) if o else None for o in (name_dscale, name_db)))
+        if not name_dx:
+            return
+        if dz is not None:
+            dy, y, clamp = dz, None, {**clamp, "clamped": False}
+        over = node.inputs[0] if ctx.may_overwrite(node.inputs[0]) else node.inputs[1]
+        dy, x, y, dx = rows(dy, x, y, as_images(ctx.output(name_dx, over=over)))
+        reads_x = coefficients is not None or (clamp["clamped"] and y is None)
+        ctx.emit("batch_norm_backward_data", 4 * x.size * (2 + reads_x), dy=dy.nhw, x=x.nhw if reads_x else None,
+                 y=y.nhw if y else None, statistics=statistics, coefficients=coefficients, dx=dx.nhw, **clamp,
+                 **geometry(x))
+
+    @staticmethod
+    def sums(ctx, dy, x, y, dz, statistics, coefficients, clamp, dscale, db):
+        """The first walk: the parameters' gradients and the coefficients of the second."""
+        dy, x, y, dz = rows(dy, x, y, dz)
+        shape, parts = geometry(x), slabs(x)
+        partials = doubles(ctx, parts * 2 * shape["C"])
+        ctx.emit("batch_norm_backward_partials", 8 * x.size, dy=dy.nhw, x=x.nhw, y=y.nhw if y else None,
+                 dz=dz.nhw if dz else None, statistics=statistics, partials=partials, slabs=parts, **shape, **clamp)
+        ctx.emit("batch_norm_backward_parameters", 2 * partials.size, partials=partials, statistics=statistics,
+                 dgamma=dscale, dbeta=db, coefficients=coefficients, C=shape["C"], pixels=shape["pixels"], slabs=parts)
+
+
+def running_statistics(ctx, names: list[str], epsilon: float) -> View:
+    """Statistics of (scale, B, mean, var); once if these are constants."""
+    views = [ctx.row_major(i) for i in names]
+    c = views[0].size
+    once = all(ctx.is_constant(v) for v in views)
+    statistics = ctx.keep(ROWS * c) if once else ctx.temp((ROWS * c,))
+    emit_statistics(ctx, views, [None, None], statistics, epsilon, once=once)
+    return statistics
+
+
+def batch_statistics(ctx, x: View, names: list[str], new: list[View], statistics: View, epsilon: float,
+                     momentum: float) -> None:
+    """Statistics of the pixels of x; new = running * momentum + batch * (1 - momentum)."""
+    (flat,) = rows(x)
+    shape, parts = geometry(flat), slabs(flat)
+    partials = doubles(ctx, parts * 2 * shape["C"])
+    ctx.emit("batch_norm_partials", 5 * x.size, x=flat.nhw, partials=partials, slabs=parts, **shape)
+    emit_statistics(ctx, [ctx.row_major(i) for i in names], new, statistics, epsilon, partials=partials,
+                    pixels=shape["pixels"], slabs=parts, momentum=momentum)
+
+
+def emit_statistics(ctx, views: list[View], new: list, statistics: View, epsilon: float, partials: View | None = None,
+                    pixels: int = 0, slabs: int = 0, momentum: float = 0.0, once: bool = False) -> None:
+    gamma, beta, mean, var = views
+    cost = 8 * gamma.size + 2 * (partials.size if partials else 0)
+    ctx.emit("batch_norm_statistics", cost, once=once, partials=partials, gamma=gamma, beta=beta, mean=mean, var=var,
+             new_mean=new[0], new_var=new[1], statistics=statistics, C=gamma.size, pixels=pixels, slabs=slabs,
+             epsilon=epsilon, momentum=momentum)
+
+
+def images(ctx, value: str) -> View:
+    """A value as (N, C, H, W) with the channels of a pixel side by side; copied if it lies otherwise."""
+    view = as_images(ctx.input(value))
+    return view if view.is_image else ctx.copy(view, ctx.temp(view.shape))
+
+
+def as_images(view: View) -> View:
+    """(N, C) and (N, C, L) as (N, C, 1, 1) and (N, C, 1, L)."""
+    lead = 4 - len(view.shape)
+    return replace(view, shape=(*view.shape[:2], *[1] * lead, *view.shape[2:]),
+                   strides=(*view.strides[:2], *[view.strides[0]] * lead, *view.strides[2:]))
+
+
+def rows(*views: View | None) -> list:
+    """All pixels of each view as one row, if all can be seen so; otherwise the views as they are."""
+    return [conv.as_row(v) for v in views] if all(conv.flat_pixels(v) for v in views) else list(views)
+
+
+def geometry(x: View) -> dict[str, int]:
+    n, c, h, w = x.shape
+    return {"C": c, "H": h, "W": w, "pixels": n * h * w}
+
+
+def slabs(x: View) -> int:
+    return max(1, min(SLABS, geometry(x)["pixels"] // SLAB_PIXELS))
+
+
+def doubles(ctx, size: int) -> View:
+    """Arena memory for numbers in double precision, which kernels see behind a float pointer."""
+    return ctx.temp((2 * size,))

@@ -1,0 +1,298 @@
+/* Batch normalisation of channels-last pixels (Ioffe and Szegedy 2015), vectorised over channels.
+ *
+ * Statistics are 5 rows of C floats: the mean; what rounding the mean lost; 1 / sqrt(var + epsilon); the scale gamma times
+ * that; the shift. y = (x - mean) * scale + shift is exact to a few ulp even where the mean is large against the
+ * deviation, which x * a + b is not.
+ *
+ * Sums over all pixels are taken per slab, of which there is a fixed number, whoever computes them; in a slab per block of
+ * pixels in single precision, and in double from there on. */
+#include "simd.h"
+
+enum { MEAN, REST, INV_STD, SCALE, SHIFT }; /* rows of the statistics */
+enum { CHUNK = 2 };                         /* vectors of channels summed at once */
+enum { BLOCK = 64 };                        /* pixels of a block */
+
+INLINE vf get(const float *p, int64_t n) { return n == VL ? load(p) : load_n(p, n); }
+INLINE void put(float *p, vf v, int64_t n) {
+    if (n == VL) store(p, v);
+    else store_n(p, v, n);
+}
+
+/* Where pixel p of an image batch lies; strides n, h, w. */
+INLINE int64_t at(const int64_t *s, int64_t p, int64_t H, int64_t W) {
+    const int64_t row = p / W;
+    return row / H * s[0] + row % H * s[1] + p % W * s[2];
+}
+
+/* How many pixels from p on, not more than up to `end`, are a constant stride apart. */
+INLINE int64_t run(int64_t p, int64_t end, int64_t W) { return min64(W - p % W, end - p); }
+
+INLINE vf normal(vf x, const float *statistics, int64_t C, int64_t n) {
+    return (x - get(statistics + MEAN * C, n)) * get(statistics + SCALE * C, n) + get(statistics + SHIFT * C, n);
+}
+
+/* Of a block of pixels, its float mean as pivot, then the sums of (x - pivot) and (x - pivot)^2: nothing cancels. The
+ * block lies in cache for the second walk. Merged into a slab's mean and sum of squared deviations (Chan, Golub and
+ * LeVeque 1979) of `count` pixels. */
+INLINE void block_statistics(int nv, const float *x, int64_t step, int64_t pixels, int64_t count, double *mean,
+                             double *m2, int64_t n) {
+    vf sum[CHUNK] = {{0}}, pivot[CHUNK], d[CHUNK] = {{0}}, q[CHUNK] = {{0}};
+    for (int64_t i = 0; i < pixels; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) sum[j] += get(x + i * step + j * VL, n);
+#pragma GCC unroll 2
+    for (int j = 0; j < nv; j++) pivot[j] = sum[j] * (1.0f / (float)pixels);
+    for (int64_t i = 0; i < pixels; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) {
+            const vf e = get(x + i * step + j * VL, n) - pivot[j];
+            d[j] += e;
+            q[j] += e * e;
+        }
+    float ks[CHUNK * VL], ds[CHUNK * VL], qs[CHUNK * VL];
+#pragma GCC unroll 2
+    for (int j = 0; j < nv; j++) {
+        store(ks + j * VL, pivot[j]);
+        store(ds + j * VL, d[j]);
+        store(qs + j * VL, q[j]);
+    }
+    const double nb = (double)pixels, part = nb / (double)(count + pixels), both = (double)count * part;
+    for (int64_t i = 0; i < (nv - 1) * VL + n; i++) {
+        const double delta = ks[i] + ds[i] / nb - mean[i];
+        m2[i] += qs[i] - (double)ds[i] * ds[i] / nb + delta * delta * both;
+        mean[i] += delta * part;
+    }
+}
+
+/* Slab s of the pixels. */
+INLINE range slab(int64_t pixels, int64_t slabs, int64_t s) { return share(pixels, (int)s, (int)slabs); }
+
+/* partials = slabs x (mean, sum of squared deviations) x C doubles of x. */
+DEFINE(batch_norm_partials) {
+    const int64_t C = a->C, step = a->x_s[2];
+    const range mine = share(a->slabs, tid, nthreads);
+    for (int64_t s = mine.begin; s < mine.end; s++) {
+        double *mean = (double *)(void *)a->partials + 2 * C * s, *m2 = mean + C;
+        memset(mean, 0, (size_t)(2 * C) * sizeof *mean);
+        const range r = slab(a->pixels, a->slabs, s);
+        for (int64_t p = r.begin, n; p < r.end; p += n) {
+            n = min64(BLOCK, run(p, r.end, a->W));
+            const float *x = a->x + at(a->x_s, p, a->H, a->W);
+            int64_t c = 0;
+            for (; c + CHUNK * VL <= C; c += CHUNK * VL)
+                block_statistics(CHUNK, x + c, step, n, p - r.begin, mean + c, m2 + c, VL);
+            for (; c < C; c += VL)
+                if (C - c >= VL) block_statistics(1, x + c, step, n, p - r.begin, mean + c, m2 + c, VL);
+                else block_statistics(1, x + c, step, n, p - r.begin, mean + c, m2 + c, C - c);
+        }
+    }
+}
+
+/* Statistics from the partials of a batch, which also move the running ones, or without partials from the running ones.
+ * The biased variance is used for both, as in ONNX; momentum is the weight of the old value. */
+DEFINE(batch_norm_statistics) {
+    const int64_t C = a->C;
+    const range mine = share(C, tid, nthreads);
+    for (int64_t c = mine.begin; c < mine.end; c++) {
+        double mean = a->mean[c], var = a->var[c];
+        if (a->partials) {
+            const double *part = (const double *)(const void *)a->partials;
+            double count = 0, m2 = mean = 0;
+            for (int64_t s = 0; s < a->slabs; s++, part += 2 * C) {
+                const range r = slab(a->pixels, a->slabs, s);
+                const double n = (double)(r.end - r.begin), delta = part[c] - mean;
+                m2 += part[C + c] + delta * delta * count * n / (count + n);
+                mean += delta * n / (count + n);
+                count += n;
+            }
+            var = m2 / count;
+            a->new_mean[c] = (float)(a->mean[c] * a->momentum + mean * (1 - a->momentum));
+            a->new_var[c] = (float)(a->var[c] * a->momentum + var * (1 - a->momentum));
+        }
+        float *out = a->statistics + c;
+        const double inv_std = 1 / sqrt(var + a->epsilon), rest = mean - (float)mean;
+        out[MEAN * C] = (float)mean;
+        out[REST * C] = (float)rest;
+        out[INV_STD * C] = (float)inv_std;
+        out[SCALE * C] = (float)(a->gamma[c] * inv_std);
+        out[SHIFT * C] = (float)(a->beta[c] - rest * a->gamma[c] * inv_std);
+    }
+}
+
+INLINE void forward_run(int with_r, const batch_norm_args *a, const float *x, const float *r, float *y, int64_t pixels) {
+    const int64_t C = a->C;
+    const vf lo = splat((float)a->lo), hi = splat((float)a->hi);
+    for (int64_t i = 0; i < pixels; i++, x += a->x_s[2], y += a->y_s[2], r += with_r ? a->r_s[2] : 0) {
+        int64_t c = 0;
+        for (; c + VL <= C; c += VL) {
+            vf z = normal(load(x + c), a->statistics + c, C, VL);
+            if (with_r) z += load(r + c);
+            store(y + c, vmin(hi, vmax(lo, z)));
+        }
+        if (c < C) {
+            vf z = normal(load_n(x + c, C - c), a->statistics + c, C, C - c);
+            if (with_r) z += load_n(r + c, C - c);
+            store_n(y + c, vmin(hi, vmax(lo, z)), C - c);
+        }
+    }
+}
+
+/* y = clamp((x - mean) * scale + shift + r, lo, hi); r may be NULL. Threads share pixels. */
+DEFINE(batch_norm) {
+    const range mine = share(a->pixels, tid, nthreads);
+    for (int64_t p = mine.begin, n; p < mine.end; p += n) {
+        n = run(p, mine.end, a->W);
+        const float *x = a->x + at(a->x_s, p, a->H, a->W);
+        float *y = a->y + at(a->y_s, p, a->H, a->W);
+        if (a->r) forward_run(1, a, x, a->r + at(a->r_s, p, a->H, a->W), y, n);
+        else forward_run(0, a, x, 0, y, n);
+    }
+}
+
+/* How the gradient passes the clamp: there is none, or z is computed again from x, or y is read because a residual
+ * went into it. */
+enum { OPEN, FROM_X, FROM_Y };
+
+INLINE vf masked(int how, vf dy, const float *x, const float *y, const float *statistics, int64_t C, vf lo, vf hi,
+                 int64_t n) {
+    if (how == OPEN) return dy;
+    const vf z = how == FROM_X ? normal(get(x, n), statistics, C, n) : get(y, n);
+    return blend((z > lo) & (z < hi), dy, splat(0));
+}
+
+/* The pixels of one run of each image, already at their first pixel and a channel, and their steps. */
+typedef struct {
+    const float *dy, *x, *y;
+    float *out;
+    int64_t dy_w, x_w, y_w, out_w;
+} streams;
+
+/* Adds dz and dz * (x - mean) of a block to the sums of a slab; writes dz if asked. */
+INLINE void block_sums(int how, int nv, int write, const streams *t, int64_t pixels, const float *statistics, int64_t C,
+                       vf lo, vf hi, double *dbeta, double *dgamma, int64_t n) {
+    vf sum[CHUNK] = {{0}}, dot[CHUNK] = {{0}};
+    for (int64_t i = 0; i < pixels; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) {
+            const int64_t c = j * VL;
+            const float *x = t->x + i * t->x_w + c, *s = statistics + c;
+            const vf dz = masked(how, get(t->dy + i * t->dy_w + c, n), x, t->y + i * t->y_w + c, s, C, lo, hi, n);
+            if (write) put(t->out + i * t->out_w + c, dz, n);
+            sum[j] += dz;
+            dot[j] += dz * (get(x, n) - get(s + MEAN * C, n));
+        }
+    float ss[CHUNK * VL], ds[CHUNK * VL];
+#pragma GCC unroll 2
+    for (int j = 0; j < nv; j++) {
+        store(ss + j * VL, sum[j]);
+        store(ds + j * VL, dot[j]);
+    }
+    for (int64_t i = 0; i < (nv - 1) * VL + n; i++) {
+        dbeta[i] += ss[i];
+        dgamma[i] += ds[i];
+    }
+}
+
+INLINE void pixel_sums(int how, int write, const streams *t, int64_t pixels, const float *statistics, int64_t C, vf lo,
+                       vf hi, double *partials) {
+    streams u = *t;
+    for (int64_t c = 0, n; c < C; c += n) {
+        double *b = partials + c, *g = partials + C + c;
+        n = C - c >= CHUNK * VL ? CHUNK * VL : min64(VL, C - c);
+        if (n == CHUNK * VL) block_sums(how, CHUNK, write, &u, pixels, statistics + c, C, lo, hi, b, g, VL);
+        else if (n == VL) block_sums(how, 1, write, &u, pixels, statistics + c, C, lo, hi, b, g, VL);
+        else block_sums(how, 1, write, &u, pixels, statistics + c, C, lo, hi, b, g, n);
+        u.dy += n, u.x += n, u.out += write ? n : 0, u.y += how == FROM_Y ? n : 0;
+    }
+}
+
+/* partials = slabs x (sum of dz, sum of dz * (x - mean)) x C doubles, dz = dy where the clamp let z through. dz is
+ * written if it is not NULL, over dy if it is dy; it is with a residual only. */
+DEFINE(batch_norm_backward_partials) {
+    const range mine = share(a->slabs, tid, nthreads);
+    const vf lo = splat((float)a->lo), hi = splat((float)a->hi);
+    for (int64_t s = mine.begin; s < mine.end; s++) {
+        double *partials = (double *)(void *)a->partials + 2 * a->C * s;
+        memset(partials, 0, (size_t)(2 * a->C) * sizeof *partials);
+        const range r = slab(a->pixels, a->slabs, s);
+        for (int64_t p = r.begin, n; p < r.end; p += n) {
+            n = min64(BLOCK, run(p, r.end, a->W));
+            const streams t = {a->dy + at(a->dy_s, p, a->H, a->W), a->x + at(a->x_s, p, a->H, a->W),
+                               a->y ? a->y + at(a->y_s, p, a->H, a->W) : 0, a->dz ? a->dz + at(a->dz_s, p, a->H, a->W) : 0,
+                               a->dy_s[2], a->x_s[2], a->y_s[2], a->dz_s[2]};
+            if (!a->clamped) pixel_sums(OPEN, 0, &t, n, a->statistics, a->C, lo, hi, partials);
+            else if (!a->y) pixel_sums(FROM_X, 0, &t, n, a->statistics, a->C, lo, hi, partials);
+            else if (!a->dz) pixel_sums(FROM_Y, 0, &t, n, a->statistics, a->C, lo, hi, partials);
+            else pixel_sums(FROM_Y, 1, &t, n, a->statistics, a->C, lo, hi, partials);
+        }
+    }
+}
+
+/* dgamma and dbeta, and with coefficients those of dx = scale * dz + b * (x - mean) + c, which contain what dz changes in
+ * the batch's mean and variance: rows b and c. */
+DEFINE(batch_norm_backward_parameters) {
+    const int64_t C = a->C;
+    const range mine = share(C, tid, nthreads);
+    for (int64_t c = mine.begin; c < mine.end; c++) {
+        const double *part = (const double *)(const void *)a->partials;
+        double sum = 0, dot = 0;
+        for (int64_t s = 0; s < a->slabs; s++, part += 2 * C) {
+            sum += part[c];
+            dot += part[C + c];
+        }
+        const double rest = a->statistics[REST * C + c], inv_std = a->statistics[INV_STD * C + c];
+        const double scale = a->statistics[SCALE * C + c], dgamma = (dot - rest * sum) * inv_std;
+        if (a->dgamma) a->dgamma[c] = (float)dgamma;
+        if (a->dbeta) a->dbeta[c] = (float)sum;
+        if (a->coefficients) {
+            const double b = -scale * inv_std * dgamma / (double)a->pixels;
+            a->coefficients[c] = (float)b;
+            a->coefficients[C + c] = (float)(-scale * sum / (double)a->pixels - b * rest);
+        }
+    }
+}
+
+/* One vector of dx. */
+INLINE void data_vector(int how, int batch, const streams *t, const float *statistics, const float *coefficients,
+                        int64_t C, vf lo, vf hi, int64_t n) {
+    const vf dz = masked(how, get(t->dy, n), t->x, t->y, statistics, C, lo, hi, n);
+    vf dx = dz * get(statistics + SCALE * C, n);
+    if (batch) dx += (get(t->x, n) - get(statistics + MEAN * C, n)) * get(coefficients, n) + get(coefficients + C, n);
+    put(t->out, dx, n);
+}
+
+INLINE void data_run(int how, int batch, const batch_norm_backward_data_args *a, streams t, int64_t pixels) {
+    const int64_t C = a->C;
+    const vf lo = splat((float)a->lo), hi = splat((float)a->hi);
+    for (int64_t i = 0; i < pixels; i++) {
+        int64_t c = 0;
+        for (; c < C; c += VL) {
+            const streams u = {t.dy + c, batch || how == FROM_X ? t.x + c : 0, how == FROM_Y ? t.y + c : 0, t.out + c,
+                               0, 0, 0, 0};
+            const float *k = batch ? a->coefficients + c : 0;
+            if (C - c >= VL) data_vector(how, batch, &u, a->statistics + c, k, C, lo, hi, VL);
+            else data_vector(how, batch, &u, a->statistics + c, k, C, lo, hi, C - c);
+        }
+        t.dy += t.dy_w, t.x += t.x_w, t.y += t.y_w, t.out += t.out_w;
+    }
+}
+
+/* dx, over dy or x if it is the same; without coefficients the statistics were no function of x. Threads share pixels. */
+DEFINE(batch_norm_backward_data) {
+    const range mine = share(a->pixels, tid, nthreads);
+    for (int64_t p = mine.begin, n; p < mine.end; p += n) {
+        n = run(p, mine.end, a->W);
+        const streams t = {a->dy + at(a->dy_s, p, a->H, a->W), a->x ? a->x + at(a->x_s, p, a->H, a->W) : 0,
+                           a->y ? a->y + at(a->y_s, p, a->H, a->W) : 0, a->dx + at(a->dx_s, p, a->H, a->W),
+                           a->dy_s[2], a->x_s[2], a->y_s[2], a->dx_s[2]};
+        if (a->coefficients) {
+            if (!a->clamped) data_run(OPEN, 1, a, t, n);
+            else if (a->y) data_run(FROM_Y, 1, a, t, n);
+            else data_run(FROM_X, 1, a, t, n);
+        } else {
+            if (!a->clamped) data_run(OPEN, 0, a, t, n);
+            else if (a->y) data_run(FROM_Y, 0, a, t, n);
+            else data_run(FROM_X, 0, a, t, n);
+        }
+    }
+}
