@@ -19,7 +19,7 @@ TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": Tenso
 
 
 def export_model(graph: Graph, opset: int = 17, name: str = "edgecnn", class_names: list[str] | None = None,
-                 preprocessing: Any = None) -> Any:
+                 preprocessing: str | None = None) -> Any:
     """An onnx.ModelProto of the network with its parameters under their own names, checked by onnx.
 
     Raises: ModelError for an opset that is not offered; UnsupportedError for an operator that ONNX lacks there."""
@@ -38,9 +38,10 @@ def export_model(graph: Graph, opset: int = 17, name: str = "edgecnn", class_nam
     model = helper.make_model(proto, opset_imports=version, producer_name="edgecnn",
                               ir_version=helper.find_min_ir_version_for(version))
     _add_output_shapes(model)
-    for key, value in {"class_names": class_names, "preprocessing": preprocessing}.items():
-        if value is not None:
-            model.metadata_props.add(key=f"edgecnn.{key}", value=json.dumps(value))
+    if class_names is not None:
+        model.metadata_props.add(key="edgecnn.class_names", value=json.dumps(class_names))
+    if preprocessing is not None:
+        model.metadata_props.add(key="edgecnn.preprocessing", value=preprocessing)
     onnx.checker.check_model(model, full_check=True)
     return model
 

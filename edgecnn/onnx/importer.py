@@ -172,11 +172,11 @@ def _find_parameters(g: Graph) -> None:
 
 
 def _info(proto: Any, where: str) -> dict[str, Any]:
-    info: dict[str, Any] = {}
-    for entry in proto.metadata_props:
-        if entry.key in ("edgecnn.class_names", "edgecnn.preprocessing"):
-            try:
-                info[entry.key.split(".")[1]] = json.loads(entry.value)
-            except ValueError:
-                raise ModelError(f"{where}: metadata {entry.key} is not valid JSON; export the file again") from None
+    properties = {entry.key: entry.value for entry in proto.metadata_props}
+    info: dict[str, Any] = {"preprocessing": properties.get("edgecnn.preprocessing")}
+    if "edgecnn.class_names" in properties:
+        try:
+            info["class_names"] = json.loads(properties["edgecnn.class_names"])
+        except ValueError:
+            raise ModelError(f"{where}: metadata edgecnn.class_names is not valid JSON; export the file again") from None
     return info
