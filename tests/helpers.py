@@ -8,7 +8,7 @@ import pytest
 from edgecnn import _core
 from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.plan import Plan
-from edgecnn.ops import TensorSpec, get_op
+from edgecnn.ops import Node, TensorSpec, get_op
 
 ISAS = list(_core.isas())
 every_isa = pytest.mark.parametrize("isa", ISAS)
@@ -32,9 +32,25 @@ def run_graph(g, inputs, threads=1, options=None):
     return Plan(specialise(g, shapes), threads, options).run(*feeds)
 
 
-def run_op(op, inputs, attrs=None, outputs=1, threads=1, options=None, constants=None):
-    """The outputs of one operator applied to arrays, by position: inputs is a dict in the order of the op's inputs."""
-    return run_graph(build(op, inputs, attrs, outputs, constants), inputs, threads, options)
+def inside(g):
+    """Puts a copy behind every float input: operators then see values as they lie within a network, channels-last
+    in the arena and free to be overwritten, not as the user gives them."""
+    for name, spec in g.inputs.items():
+        if spec.dtype == "float32":
+            copied = g.fresh(f"{name}_copied")
+            for node in g.nodes:
+                node.inputs = [copied if i == name else i for i in node.inputs]
+            g.nodes.insert(0, Node("Scale", [name], [copied], {"factor": 1.0}))
+            g.specs[copied] = spec
+    return g
+
+
+def run_op(op, inputs, attrs=None, outputs=1, threads=1, options=None, constants=None, within=False):
+    """The outputs of one operator applied to arrays, by position: inputs is a dict in the order of the op's inputs.
+
+    within: the operator stands within a network, see `inside`."""
+    g = build(op, inputs, attrs, outputs, constants)
+    return run_graph(inside(g) if within else g, inputs, threads, options)
 
 
 def numeric_gradient(f, x, eps=1e-6):
@@ -59,11 +75,12 @@ def assert_close(got, want, tolerance=1e-5):
     assert error <= tolerance * max(1.0, np.abs(want).max(initial=0.0)), f"error {error}"
 
 
-def run_gradient(op, inputs, attrs, dy, outputs=1, threads=1, options=None, constants=None, needs=None):
+def run_gradient(op, inputs, attrs, dy, outputs=1, threads=1, options=None, constants=None, needs=None,
+                 within=False):
     """The gradients of one operator's inputs (None where there is none), given those of its outputs.
 
-    inputs, attrs, outputs, constants as in run_op; dy is an array, or a list of them (None: not used) when there are
-    several outputs; needs says which inputs need a gradient, all if None."""
+    inputs, attrs, outputs, constants, within as in run_op; dy is an array, or a list of them (None: not used) when
+    there are several outputs; needs says which inputs need a gradient, all if None."""
     feeds = {k: v for k, v in inputs.items() if v is not None}
     g = specialise(build(op, inputs, attrs, outputs, constants), {k: v.shape for k, v in feeds.items()})
     (node,) = g.nodes
@@ -76,5 +93,6 @@ def run_gradient(op, inputs, attrs, dy, outputs=1, threads=1, options=None, cons
     grads = get_op(op).gradient(g, node, names, needs or [True] * len(node.inputs))
     g.outputs = list(dict.fromkeys(grad for grad in grads if grad is not None))
     g.verify()
-    results = dict(zip(g.outputs, Plan(g, threads, options).run(*map(np.ascontiguousarray, feeds.values())), strict=True))
+    plan = Plan(inside(g) if within else g, threads, options)
+    results = dict(zip(g.outputs, plan.run(*map(np.ascontiguousarray, feeds.values())), strict=True))
     return [None if grad is None else results[grad] for grad in grads]
