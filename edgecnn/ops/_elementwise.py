@@ -114,7 +114,7 @@ def require_float(op: Op, ctx: Any, node: Node) -> None:
     for value in node.inputs:
         if value and ctx.spec(value).dtype != "float32":
             raise DTypeError(f"{node}: input {value!r} is {ctx.spec(value).dtype}; {op.name} computes "
-                             "float32, other types must be known when the plan is compiled (shape arithmetic)")
+                             "float32, other types must be known when a plan is compiled (shape arithmetic)")
 
 
 def sum_to(g: Any, value: str, like: str) -> str:
