@@ -205,10 +205,10 @@ class Lowering:
         lead = rank - len(sizes)
         return (1,) * lead + tuple(sizes), [(0,) * lead + tuple(s) for s in strides]
 
-    def copy(self, src: View, dst: View) -> View:
-        """dst = src, shapes equal, any strides. Returns dst."""
+    def copy(self, src: View, dst: View, once: bool = False) -> View:
+        """dst = src, shapes equal, any strides; once as in emit. Returns dst."""
         sizes, (s, d) = self.loops(6, src, dst)
-        self.emit("copy", 2 * src.size, x=Arg(src, s), y=Arg(dst, d), dims=sizes)
+        self.emit("copy", 2 * src.size, once, x=Arg(src, s), y=Arg(dst, d), dims=sizes)
         return dst
 
     def fill(self, dst: View, value: float) -> None:
