@@ -230,18 +230,25 @@ def always(*_: Any) -> bool:
     return True
 
 
-from ._im2col import (  # noqa: E402  (builds on what stands above)
-    im2col_backward_data,
-    im2col_backward_weights,
-    im2col_forward,
+from ._depthwise import (  # noqa: E402  (these build on what stands above)
+    accepts_backward_data,
+    accepts_backward_weights,
+    accepts_forward,
+    depthwise_backward_data,
+    depthwise_backward_weights,
+    depthwise_forward,
 )
+from ._im2col import im2col_backward_data, im2col_backward_weights, im2col_forward  # noqa: E402
 
 # Per pass, best first; the first that accepts is taken, and the last accepts everything.
-FORWARD = [Algorithm("direct", always, direct_forward),
+FORWARD = [Algorithm("depthwise", accepts_forward, depthwise_forward),
+           Algorithm("direct", always, direct_forward),
            Algorithm("im2col", always, im2col_forward)]
-BACKWARD_DATA = [Algorithm("direct", always, direct_backward_data),
+BACKWARD_DATA = [Algorithm("depthwise", accepts_backward_data, depthwise_backward_data),
+                 Algorithm("direct", always, direct_backward_data),
                  Algorithm("im2col", always, im2col_backward_data)]
-BACKWARD_WEIGHTS = [Algorithm("direct", always, direct_backward_weights),
+BACKWARD_WEIGHTS = [Algorithm("depthwise", accepts_backward_weights, depthwise_backward_weights),
+                    Algorithm("direct", always, direct_backward_weights),
                     Algorithm("im2col", always, im2col_backward_weights)]
 
 

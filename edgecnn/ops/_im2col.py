@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
-from ._convolution import INF, Forward, Geometry, as_row, flat_pixels
+from ._convolution import Forward, Geometry, as_row, flat_pixels
 from .view import Arg, View, row_major
 
 WORKSPACE = 1 << 22  # floats of a column matrix; a picture that needs more is done in blocks of rows
@@ -79,7 +80,7 @@ def flat(ctx: Any, view: View) -> View:
 
 
 def gemm(ctx: Any, a: View, b: View, c: View, bias: View | None = None, r: View | None = None,
-         lo: float = -INF, hi: float = INF) -> None:
+         lo: float = -inf, hi: float = inf) -> None:
     """c = clamp(a b + bias + r), batched: a (G, M, K), b (G, K, N), c and r (G, M, N), bias (G, N)."""
     g, m, k = a.shape
     n = b.shape[2]
