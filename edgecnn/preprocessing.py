@@ -18,6 +18,7 @@ MAX_SIDE = 8192
 memory."""
 
 _ORIENTATION_TAG = 0x0112
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _UPRIGHT = {  # EXIF 2.32, tag Orientation: what brings the stored picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -56,7 +57,7 @@ class Preprocessing:
         object.__setattr__(self, "size", _checked_size(self.size))
         for name in ("mean", "scale"):
             object.__setattr__(self, name, self._checked_numbers(name))
-        if not all(abs(s) >= np.finfo(np.float32).tiny for s in self.scale):
+        if not all(abs(s) >= _SMALLEST for s in self.scale):
             raise ModelError(f"preprocessing: scale is {list(self.scale)}; pixels are divided by it, so no "
                              "entry may be 0")
 
@@ -69,7 +70,7 @@ class Preprocessing:
         except (TypeError, ValueError, OverflowError):
             values = ()
         count = CHANNELS[self.channel_order]
-        if len(values) != count or not all(abs(v) <= np.finfo(np.float32).max for v in values):  # no NaN either
+        if len(values) != count or not all(abs(v) <= _LARGEST for v in values):
             raise ModelError(f"preprocessing: {name} is {received!r}; channel_order {self.channel_order} "
                              f"needs a list of {count} finite number(s), one per channel")
         return values
@@ -163,8 +164,7 @@ def _checked_size(size: Any) -> tuple[int, int] | None:
         isinstance(v, (int, np.integer)) and not isinstance(v, bool) and 1 <= v <= MAX_SIDE for v in size)
     if not ints or len(size) != 2:
         raise ModelError(f"preprocessing: size is {size!r}; it must be null (None) or two whole numbers "
-                         "(height, width) "
-                         f"from 1 to {MAX_SIDE}")
+                         f"(height, width) from 1 to {MAX_SIDE}")
     return int(size[0]), int(size[1])
 
 
@@ -172,8 +172,8 @@ def _as_image(picture: Image.Image | np.ndarray) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
-        received = f"an array of {picture.dtype}" if isinstance(picture, np.ndarray) else "
-                   "type(picture).__name__
+        array = isinstance(picture, np.ndarray)
+        received = f"an array of {picture.dtype}" if array else type(picture).__name__
         raise DTypeError(f"picture is {received}; give a Pillow image or a uint8 array of values 0..255")
     if not (picture.ndim == 2 or picture.ndim == 3 and picture.shape[2] == 3) or picture.size == 0:
         raise ShapeError(f"picture has shape {picture.shape}; a uint8 array must be (H, W, 3) in RGB order "
@@ -182,7 +182,8 @@ def _as_image(picture: Image.Image | np.ndarray) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    image.load()  # some formats turn the picture while loading and then drop the tag
+    if image.format == "TIFF":  # Pillow turns it while loading; older versions leave the tag nevertheless
+        return image
     try:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF, seen in several exception types; the picture itself is fine

@@ -92,5 +92,4 @@ def _check_fits(preprocessing: Preprocessing, x: np.ndarray) -> None:
                          "one of them out")
     if x.shape[1] != preprocessing.channels or preprocessing.size not in (None, x.shape[2:]):
         raise ShapeError(f"x has shape {x.shape}; the preprocessing needs {preprocessing.channels} "
-                         "channel(s) and size "
-                         f"{preprocessing.size or 'any'}")
+                         f"channel(s) and size {preprocessing.size or 'any'}")

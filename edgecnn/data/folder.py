@@ -76,8 +76,8 @@ class ImageFolder(Dataset):
         found = [problem for problem in problems if problem is not None]
         if found:
             lines = "\n".join(f"  {problem}" for problem in found)
-            raise DataError(f"{len(found)} of {len(self)} pictures in {self.directory} cannot be "
-                            f"used:\n{lines}")
+            raise DataError(f"{len(found)} of {len(self)} pictures in {self.directory} cannot be used:\n"
+                            + lines)
 
     def _problem(self, i: int) -> str | None:
         try:
@@ -109,8 +109,8 @@ def _class_names(directory: Path, classes: Sequence[str] | None) -> tuple[str, .
     missing, extra = sorted(set(classes) - set(names)), sorted(set(names) - set(classes))
     if missing or extra:
         raise DataError(f"the folders of {directory} differ from the classes {list(classes)}: without a "
-                        f"folder {missing}, "
-                        f"folders of no class {extra}; rename or move folders so that there is one per class")
+                        f"folder {missing}, folders of no class {extra}; rename or move folders so that "
+                        "there is one per class")
     return tuple(classes)
 
 
@@ -119,7 +119,6 @@ def _pictures(folder: Path) -> list[Path]:
     pictures = [path for path in files if path.suffix.lower() in EXTENSIONS]
     if not pictures:
         found = f"only files such as {files[0].name}" if files else "no files"
-        raise DataError(f"class {folder.name!r} is empty: {folder} holds {found}; add pictures (.jpg, .png, "
-                        "...) or remove "
-                        "the folder")
+        raise DataError(f"class {folder.name!r} is empty: {folder} holds {found}; add pictures (.jpg, "
+                        ".png, ...) or remove the folder")
     return pictures
