@@ -27,7 +27,7 @@ def build(op, inputs, attrs=None, outputs=1, constants=None):
 
 
 def run_graph(g, inputs, threads=1, options=None):
-    feeds = [np.ascontiguousarray(v) for v in inputs.values() if v is not None]
+    feeds = [np.asarray(v, order="C") for v in inputs.values() if v is not None]
     shapes = {k: v.shape for k, v in inputs.items() if v is not None}
     return Plan(specialise(g, shapes), threads, options).run(*feeds)
 
@@ -94,5 +94,5 @@ def run_gradient(op, inputs, attrs, dy, outputs=1, threads=1, options=None, cons
     g.outputs = list(dict.fromkeys(grad for grad in grads if grad is not None))
     g.verify()
     plan = Plan(inside(g) if within else g, threads, options)
-    results = dict(zip(g.outputs, plan.run(*map(np.ascontiguousarray, feeds.values())), strict=True))
+    results = dict(zip(g.outputs, plan.run(*(np.asarray(v, order="C") for v in feeds.values())), strict=True))
     return [None if grad is None else results[grad] for grad in grads]
