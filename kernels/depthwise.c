@@ -4,7 +4,7 @@
  * order it lies, and a loaded input column serves all the taps that fall on it. P, KW and the stride are compile-time
  * constants for the common kernels (KINDS); any other kernel is a strip of one pixel with KW columns of its own.
  * No padding is copied: tap rows outside the picture are left out of the loop, and strips that hang over its left or
- * right edge (or a last, partial vector of channels) take a variant that checks each column. */
+ * right edge take a variant that checks each column. */
 #include "simd.h"
 
 enum { MAX_P = 7, MAX_KW = 5 }; /* of the compile-time kinds */
@@ -23,81 +23,82 @@ typedef struct {
     float lo, hi;
 } strip;
 
-INLINE vf take(int checked, const float *p, int64_t n) { return checked && n < VL ? load_n(p, n) : load(p); }
+/* Variants of a strip: with every column inside the picture, with a check of each, with that for a partial vector. */
+enum { INSIDE, EDGE, TAIL, VARIANTS };
 
-INLINE void put(int checked, float *p, vf v, int64_t n) {
-    if (checked && n < VL) store_n(p, v, n);
+INLINE vf take(int variant, const float *p, int64_t n) { return variant == TAIL ? load_n(p, n) : load(p); }
+
+INLINE void put(int variant, float *p, vf v, int64_t n) {
+    if (variant == TAIL) store_n(p, v, n);
     else store(p, v);
 }
 
-INLINE int outside(int checked, const strip *s, int64_t column) {
-    return checked && (column < s->left || column >= s->right);
+INLINE int outside(int variant, const strip *s, int64_t column) {
+    return variant != INSIDE && (column < s->left || column >= s->right);
 }
 
 /* y[p] = clamp(b + sum over taps of x w + r), summed in the order (kh, column). */
-INLINE void forward_strip(int P, int64_t KW, int S, int checked, const strip *s) {
+INLINE void forward_strip(int P, int64_t KW, int S, int variant, const strip *s) {
     for (int64_t c = s->begin; c < s->end; c += VL) {
         const int64_t n = s->end - c;
         vf acc[MAX_P];
 #pragma GCC unroll 8
-        for (int p = 0; p < P; p++) acc[p] = s->b ? take(checked, s->b + c, n) : splat(0);
+        for (int p = 0; p < P; p++) acc[p] = s->b ? take(variant, s->b + c, n) : splat(0);
         for (int64_t kh = s->top; kh < s->bottom; kh++) {
             const float *x = s->x + kh * s->x_h + c, *w = s->w + kh * s->w_h + c;
 #pragma GCC unroll 20
             for (int64_t j = 0; j < (P - 1) * S + KW; j++) {
-                if (outside(checked, s, j)) continue;
-                const vf v = take(checked, x + j * s->x_w, n);
+                if (outside(variant, s, j)) continue;
+                const vf v = take(variant, x + j * s->x_w, n);
 #pragma GCC unroll 8
                 for (int p = 0; p < P; p++)
-                    if (j >= p * S && j - p * S < KW) acc[p] += v * take(checked, w + (j - p * S) * s->w_w, n);
+                    if (j >= p * S && j - p * S < KW) acc[p] += v * take(variant, w + (j - p * S) * s->w_w, n);
             }
         }
 #pragma GCC unroll 8
         for (int p = 0; p < P; p++) {
-            if (s->r) acc[p] += take(checked, s->r + p * s->r_w + c, n);
-            put(checked, s->y + p * s->y_w + c, vmin(splat(s->hi), vmax(splat(s->lo), acc[p])), n);
+            if (s->r) acc[p] += take(variant, s->r + p * s->r_w + c, n);
+            put(variant, s->y + p * s->y_w + c, vmin(splat(s->hi), vmax(splat(s->lo), acc[p])), n);
         }
     }
 }
 
 /* dw += sum over the strip's pixels of x dy. */
-INLINE void weights_strip(int P, int64_t KW, int S, int checked, const strip *s) {
+INLINE void weights_strip(int P, int64_t KW, int S, int variant, const strip *s) {
     for (int64_t c = s->begin; c < s->end; c += VL) {
         const int64_t n = s->end - c;
         vf dy[MAX_P];
 #pragma GCC unroll 8
-        for (int p = 0; p < P; p++) dy[p] = take(checked, s->dy + p * s->y_w + c, n);
+        for (int p = 0; p < P; p++) dy[p] = take(variant, s->dy + p * s->y_w + c, n);
         for (int64_t kh = s->top; kh < s->bottom; kh++) {
             const float *x = s->x + kh * s->x_h + c;
             float *dw = s->dw + kh * s->w_h + c;
             vf acc[MAX_KW];
 #pragma GCC unroll 5
-            for (int64_t kw = 0; kw < KW; kw++) acc[kw] = take(checked, dw + kw * s->w_w, n);
+            for (int64_t kw = 0; kw < KW; kw++) acc[kw] = take(variant, dw + kw * s->w_w, n);
 #pragma GCC unroll 20
             for (int64_t j = 0; j < (P - 1) * S + KW; j++) {
-                if (outside(checked, s, j)) continue;
-                const vf v = take(checked, x + j * s->x_w, n);
+                if (outside(variant, s, j)) continue;
+                const vf v = take(variant, x + j * s->x_w, n);
 #pragma GCC unroll 8
                 for (int p = 0; p < P; p++)
                     if (j >= p * S && j - p * S < KW) acc[j - p * S] += v * dy[p];
             }
 #pragma GCC unroll 5
-            for (int64_t kw = 0; kw < KW; kw++) put(checked, dw + kw * s->w_w, acc[kw], n);
+            for (int64_t kw = 0; kw < KW; kw++) put(variant, dw + kw * s->w_w, acc[kw], n);
         }
     }
 }
 
 /* The same for one pixel and any kernel. */
-static void forward_any(const strip *s) { forward_strip(1, s->KW, 1, 1, s); }
-
-static void weights_any(const strip *s) {
+INLINE void weights_any(int variant, const strip *s) {
     for (int64_t c = s->begin; c < s->end; c += VL) {
         const int64_t n = s->end - c;
-        const vf dy = take(1, s->dy + c, n);
+        const vf dy = take(variant, s->dy + c, n);
         for (int64_t kh = s->top; kh < s->bottom; kh++)
             for (int64_t kw = s->left; kw < s->right; kw++) {
                 float *dw = s->dw + kh * s->w_h + kw * s->w_w + c;
-                put(1, dw, take(1, dw, n) + take(1, s->x + kh * s->x_h + kw * s->x_w + c, n) * dy, n);
+                put(variant, dw, take(variant, dw, n) + take(variant, s->x + kh * s->x_h + kw * s->x_w + c, n) * dy, n);
             }
     }
 }
@@ -108,28 +109,33 @@ static const int sizes[SIZES] = {MAX_P, 4, 2, 1}; /* P; pictures of 224 pixels s
 
 typedef struct {
     int64_t KW, stride;
-    strip_fn inside[SIZES], checked[SIZES];
+    strip_fn run[SIZES][VARIANTS];
 } kind;
 
+#define STRIP_ONE(pass, p, kw, s, v)                                                                         \
+    static void pass##_##p##_##kw##_##s##_##v(const strip *t) { pass##_strip(p, kw, s, v, t); }
 #define STRIP(pass, p, kw, s)                                                                                \
-    static void pass##_##p##_##kw##_##s(const strip *t) { pass##_strip(p, kw, s, 0, t); }                    \
-    static void pass##_##p##_##kw##_##s##_checked(const strip *t) { pass##_strip(p, kw, s, 1, t); }
+    STRIP_ONE(pass, p, kw, s, INSIDE) STRIP_ONE(pass, p, kw, s, EDGE) STRIP_ONE(pass, p, kw, s, TAIL)
 #define KIND(pass, kw, s) STRIP(pass, 7, kw, s) STRIP(pass, 4, kw, s) STRIP(pass, 2, kw, s) STRIP(pass, 1, kw, s)
+#define NAMES(pass, p, kw, s)                                                                                \
+    {pass##_##p##_##kw##_##s##_INSIDE, pass##_##p##_##kw##_##s##_EDGE, pass##_##p##_##kw##_##s##_TAIL}
 #define ROW(pass, kw, s)                                                                                     \
-    {kw, s,                                                                                                  \
-     {pass##_7_##kw##_##s, pass##_4_##kw##_##s, pass##_2_##kw##_##s, pass##_1_##kw##_##s},                   \
-     {pass##_7_##kw##_##s##_checked, pass##_4_##kw##_##s##_checked, pass##_2_##kw##_##s##_checked,           \
-      pass##_1_##kw##_##s##_checked}}
+    {kw, s, {NAMES(pass, 7, kw, s), NAMES(pass, 4, kw, s), NAMES(pass, 2, kw, s), NAMES(pass, 1, kw, s)}}
 
 /* 1 and 2 taps are phases of a stride of 2 in backward_data. */
 KIND(forward, 1, 1) KIND(forward, 2, 1) KIND(forward, 3, 1) KIND(forward, 5, 1) KIND(forward, 3, 2) KIND(forward, 5, 2)
+static void forward_whole(const strip *s) { forward_strip(1, s->KW, 1, EDGE, s); }
+static void forward_tail(const strip *s) { forward_strip(1, s->KW, 1, TAIL, s); }
 static const kind forward_kinds[] = {ROW(forward, 1, 1), ROW(forward, 2, 1), ROW(forward, 3, 1), ROW(forward, 5, 1),
                                      ROW(forward, 3, 2), ROW(forward, 5, 2), {0}};
-static const kind forward_other = {0, 0, {0, 0, 0, forward_any}, {0, 0, 0, forward_any}};
+static const kind forward_other = {0, 0, {[SIZES - 1] = {forward_whole, forward_whole, forward_tail}}};
 
 KIND(weights, 3, 1) KIND(weights, 5, 1) KIND(weights, 3, 2) KIND(weights, 5, 2)
-static const kind weights_kinds[] = {ROW(weights, 3, 1), ROW(weights, 5, 1), ROW(weights, 3, 2), ROW(weights, 5, 2), {0}};
-static const kind weights_other = {0, 0, {0, 0, 0, weights_any}, {0, 0, 0, weights_any}};
+static void weights_whole(const strip *s) { weights_any(EDGE, s); }
+static void weights_tail(const strip *s) { weights_any(TAIL, s); }
+static const kind weights_kinds[] = {ROW(weights, 3, 1), ROW(weights, 5, 1), ROW(weights, 3, 2), ROW(weights, 5, 2),
+                                     {0}};
+static const kind weights_other = {0, 0, {[SIZES - 1] = {weights_whole, weights_whole, weights_tail}}};
 
 static const kind *find(const kind *kinds, const kind *other, int64_t KW, int64_t stride, int64_t dilation) {
     for (; kinds->KW; kinds++)
@@ -155,7 +161,7 @@ static void walk_row(const kind *k, strip s, row_geometry g) {
     s.x_w *= g.dilation;
     for (int64_t ow = 0, P; ow < g.OW; ow += P) {
         int i = 0;
-        while (sizes[i] > g.OW - ow || !k->inside[i]) i++;
+        while (sizes[i] > g.OW - ow || !k->run[i][INSIDE]) i++;
         P = sizes[i];
         const int64_t w0 = ow * g.stride - g.pad, columns = (P - 1) * g.stride + s.KW;
         const range in = inside(w0, g.dilation, columns, g.W);
@@ -165,10 +171,10 @@ static void walk_row(const kind *k, strip s, row_geometry g) {
         const int edge = in.begin > 0 || in.end < columns;
         s.begin = begin;
         s.end = whole;
-        if (begin < whole) (edge ? k->checked : k->inside)[i](&s);
+        if (begin < whole) k->run[i][edge ? EDGE : INSIDE](&s);
         s.begin = whole;
         s.end = end;
-        if (whole < end) k->checked[i](&s);
+        if (whole < end) k->run[i][TAIL](&s);
         if (s.y) s.y += P * s.y_w;
         if (s.r) s.r += P * s.r_w;
         if (s.dy) s.dy += P * s.y_w;

@@ -72,7 +72,8 @@ def emit_forward(ctx: Any, x: View, taps: View, b: View | None, r: View | None, 
         rows = min(oh, max(1, n * -(-c // channels) * oh // (4 * ctx.threads)))
     ctx.emit("depthwise_forward", 2 * y.size * taps.shape[0] * taps.shape[1], x=x.nhw, w=taps.arg(0, 1), b=b,
              r=r and r.nhw, y=y.nhw, N=n, C=c, H=h, W=width, OH=oh, OW=ow, KH=taps.shape[0], KW=taps.shape[1],
-             stride=geo.stride, pad=geo.pad, dilation=geo.dilation, lo=lo, hi=hi, rows=rows, channels=channels)
+             stride=geo.stride, pad=geo.pad, dilation=geo.dilation, lo=lo, hi=hi, rows=rows,
+             channels=channels)
 
 
 def channel_block(ctx: Any, c: int) -> int:
