@@ -132,17 +132,20 @@ def forward_blocks(ctx: Any, x: View, w: View, y: View, geo: Geometry, pack: boo
     mr, threads = ctx.isa["mr"], ctx.threads
     panels = -(-ocg // ctx.isa["nr"])
     by_panel = threads > 1 and w.size > x.size and panels >= threads
-    rows = max(1, ctx.isa["x_block_bytes"] // (4 * cg * span(ow, kw, 1, geo) * geo.stride[0]))
+    limit = ctx.isa["x_block_bytes"] // (4 * cg)  # pixels
+    if limit < x.shape[2] * x.shape[3] <= 2 * limit:
+        limit *= 2  # a whole picture, if it nearly fits: then the weights are read once
+    rows = max(1, limit // (span(ow, kw, 1, geo) * geo.stride[0]))
     cols = ow
     if oh == 1:
-        cols = max(mr, ctx.isa["x_block_bytes"] // (4 * cg * geo.stride[1]) // mr * mr)
+        cols = max(mr, limit // geo.stride[1] // mr * mr)
     if not by_panel:
         wanted = -(-threads * 2 // (n * groups)) if threads > 1 else 1
         rows = min(rows, -(-oh // wanted))
         if oh == 1:
             cols = min(cols, -(-ow // wanted // mr) * mr)
     rows, cols = min(rows, oh), min(max(cols, 1), ow)
-    if ow <= mr // 2 and rows > 1:
+    if ow <= mr // 2 and 1 < rows < oh:
         rows -= rows % 2  # the kernel takes pairs of short rows
     return {"rows": rows, "cols": cols, "panels": -(-panels // threads) if by_panel else panels,
             "ws_thread": span(rows, kh, 0, geo) * span(cols, kw, 1, geo) * cg if pack else 0}
