@@ -38,7 +38,9 @@ INLINE int outside(int variant, const strip *s, int64_t column) {
 }
 
 /* y[p] = clamp(b + sum over taps of x w + r), summed in the order (kh, column). */
-INLINE void forward_strip(int P, int64_t KW, int S, int variant, const strip *s) {
+INLINE void forward_strip(int P, int64_t KW, int S, int variant, const strip *shared) {
+    const strip local = *shared, *s = &local; /* nothing that is stored to can be part of it */
+    const vf lo = splat(s->lo), hi = splat(s->hi);
     for (int64_t c = s->begin; c < s->end; c += VL) {
         const int64_t n = s->end - c;
         vf acc[MAX_P];
@@ -58,13 +60,14 @@ INLINE void forward_strip(int P, int64_t KW, int S, int variant, const strip *s)
 #pragma GCC unroll 8
         for (int p = 0; p < P; p++) {
             if (s->r) acc[p] += take(variant, s->r + p * s->r_w + c, n);
-            put(variant, s->y + p * s->y_w + c, vmin(splat(s->hi), vmax(splat(s->lo), acc[p])), n);
+            put(variant, s->y + p * s->y_w + c, vmin(hi, vmax(lo, acc[p])), n);
         }
     }
 }
 
 /* dw += sum over the strip's pixels of x dy. */
-INLINE void weights_strip(int P, int64_t KW, int S, int variant, const strip *s) {
+INLINE void weights_strip(int P, int64_t KW, int S, int variant, const strip *shared) {
+    const strip local = *shared, *s = &local;
     for (int64_t c = s->begin; c < s->end; c += VL) {
         const int64_t n = s->end - c;
         vf dy[MAX_P];
@@ -91,7 +94,8 @@ INLINE void weights_strip(int P, int64_t KW, int S, int variant, const strip *s)
 }
 
 /* The same for one pixel and any kernel. */
-INLINE void weights_any(int variant, const strip *s) {
+INLINE void weights_any(int variant, const strip *shared) {
+    const strip local = *shared, *s = &local;
     for (int64_t c = s->begin; c < s->end; c += VL) {
         const int64_t n = s->end - c;
         const vf dy = take(variant, s->dy + c, n);
@@ -232,16 +236,18 @@ DEFINE(depthwise_backward_weights) {
     }
 }
 
-/* dw[c][kh][kw] = the sum of the slabs, in their order. */
+/* dw[c][kh][kw] = the sum of the slabs, in their order. Threads share vectors of channels. */
 DEFINE(depthwise_sum_slabs) {
     const int64_t size = a->KH * a->KW * a->C;
-    const range mine = share(a->C, tid, nthreads);
-    for (int64_t c = mine.begin; c < mine.end; c++)
+    const range mine = share(ceil_div(a->C, VL), tid, nthreads);
+    for (int64_t c = mine.begin * VL; c < min64(a->C, mine.end * VL); c += VL)
         for (int64_t kh = 0; kh < a->KH; kh++)
             for (int64_t kw = 0; kw < a->KW; kw++) {
+                const int64_t n = min64(VL, a->C - c);
                 const float *slab = a->slabs + (kh * a->KW + kw) * a->C + c;
-                float sum = 0;
-                for (int64_t s = 0; s < a->count; s++) sum += slab[s * size];
-                a->dw[c * a->dw_s[0] + kh * a->dw_s[1] + kw * a->dw_s[2]] = sum;
+                float *dw = a->dw + c * a->dw_s[0] + kh * a->dw_s[1] + kw * a->dw_s[2];
+                vf sum = splat(0);
+                for (int64_t s = 0; s < a->count; s++, slab += size) sum += n == VL ? load(slab) : load_n(slab, n);
+                for (int64_t i = 0; i < n; i++) dw[i * a->dw_s[0]] = sum[i];
             }
 }
