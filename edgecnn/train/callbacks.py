@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tqdm
 
+from .checkpoint import save_checkpoint
 from .result import Epoch, History
 
 if TYPE_CHECKING:
@@ -54,16 +56,37 @@ class Progress(Callback):
 
 
 class SaveBest(Callback):
-    """Keeps the model of the best validation accuracy (training accuracy without validation) in a file."""
+    """Keeps the model of the best validation accuracy, of equal ones that of the smallest loss, in an .ecnn or
+    .onnx file; without validation the figures of the training count.
+
+    Attributes: best: (accuracy, -loss) of the model in the file."""
 
     def __init__(self, path: str | os.PathLike):
-        self.path, self.best = path, -1.0
+        self.path, self.best = Path(path), (-1.0, 0.0)
 
     def epoch_end(self, trainer: Trainer, epoch: Epoch) -> None:
-        score = epoch.validation.accuracy if epoch.validation else epoch.accuracy
+        result = epoch.validation or epoch
+        score = result.accuracy, -result.loss
         if score > self.best:
             self.best = score
-            trainer.model.save(self.path)
+            save = trainer.model.export_onnx if self.path.suffix == ".onnx" else trainer.model.save
+            save(self.path)
+
+
+class Checkpoint(Callback):
+    """Writes a checkpoint after every epoch: a power cut loses at most one.
+
+    Args: path: the file; info: asked for what goes into it beside the state of the training, see save_checkpoint."""
+
+    def __init__(self, path: str | os.PathLike, info: Callable[[], Mapping[str, str]] = dict):
+        self.path, self.info = path, info
+
+    def epoch_end(self, trainer: Trainer, epoch: Epoch) -> None:
+        self.save(trainer, epoch.number + 1)
+
+    def save(self, trainer: Trainer, epoch: int, batch: int = 0) -> None:
+        """Writes it now: `epoch` epochs and `batch` batches of the next one are done."""
+        save_checkpoint(trainer, self.path, epoch, batch, self.info())
 
 
 class EarlyStopping(Callback):

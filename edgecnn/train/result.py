@@ -48,7 +48,8 @@ class Evaluation:
 class Epoch:
     """One pass over the training data: means over its steps as they were made.
 
-    Attributes: number from 0; seconds; step_seconds spent inside steps; validation if there was any."""
+    Attributes: number from 0; steps, with those made before a resume; seconds; step_seconds spent inside
+        steps; validation if there was any."""
 
     number: int
     steps: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterable, Sequence
@@ -165,7 +166,7 @@ class Trainer:
 
     # ---- the loop ----------------------------------------------------------------------------------------------
     def fit(self, train: Any, val: Any = None, epochs: int = 1, callbacks: Sequence[Callback] = (),
-            progress: bool = True, cache: bool = True) -> History:
+            progress: bool = True, cache: bool = True, start: tuple[int, int] = (0, 0)) -> History:
         """Trains for some epochs.
 
         Args:
@@ -175,6 +176,7 @@ class Trainer:
             progress: a bar on a terminal, a line per epoch otherwise.
             cache: run a frozen beginning of the network once per picture instead of once per epoch, where the pictures are
                 not augmented and the results fit into memory.
+            start: epochs, and batches of the next one, that are done already (see checkpoint_info).
         Returns: History: one Epoch each.
         """
         listeners = [*([Progress()] if progress else []), *callbacks]
@@ -182,11 +184,12 @@ class Trainer:
         graph = features.graph if features else self.model.graph
         history = History()
         for listener in listeners:
-            listener.begin(self, epochs, train)
-        for number in range(epochs):
+            listener.begin(self, epochs - start[0], train)
+        for number in range(start[0], epochs):
             if hasattr(train, "set_epoch"):
                 train.set_epoch(number)
-            epoch = self._epoch(graph, features.train(number) if features else train, number, listeners)
+            batches = features.train(number) if features else train
+            epoch = self._epoch(graph, batches, Epoch(number, start[1] if number == start[0] else 0), listeners)
             if val is not None:
                 epoch.validation = self._evaluate(graph, features.val() if features else val)
             history.epochs.append(epoch)
@@ -198,16 +201,15 @@ class Trainer:
             listener.end(self, history)
         return history
 
-    def _epoch(self, graph: Graph, data: Any, number: int, listeners: list[Callback]) -> Epoch:
-        epoch = Epoch(number)
+    def _epoch(self, graph: Graph, data: Any, epoch: Epoch, listeners: list[Callback]) -> Epoch:
         start = time.perf_counter()
-        for x, y in data:
+        for x, y in itertools.islice(data, epoch.steps, None):
             before = time.perf_counter()
             loss = self._step(graph, x, y)
             epoch.add(loss, self.correct, len(x), time.perf_counter() - before)
             if not np.isfinite(loss):
-                raise ModelError(f"epoch {number + 1}, step {self.steps}: the loss is {loss}; use a smaller learning rate or "
-                                 "clip_norm, and check the pictures' scale")
+                raise ModelError(f"epoch {epoch.number + 1}, step {self.steps}: the loss is {loss}; use a smaller "
+                                 "learning rate or clip_norm, and check the pictures' scale")
             for listener in listeners:
                 listener.step_end(self, epoch)
         if not epoch.count:
