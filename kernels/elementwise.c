@@ -106,7 +106,7 @@ INLINE vf vtanh(vf x) {
     s = s * z - 5.37397155531e-2f;
     s = s * z + 1.33314422036e-1f;
     s = s * z - 3.33332819422e-1f;
-    return blend(vabs(x) < 0.625f, s * z * x + x, blend(x < 0, -far, far));
+    return blend(vabs(x) < 0.625f, s * z * x + x, blend(x < 0.0f, -far, far));
 }
 
 INLINE vf vsigmoid(vf x) { return 1.0f / (1.0f + vexp(-x)); }
@@ -120,7 +120,7 @@ INLINE vf vexpm1(vf x) {
 /* s + x s (1 - s) with s = sigmoid(x); exp of -|x| neither overflows nor lets 1 - s cancel. */
 INLINE vf swish_slope(vf x) {
     const vf e = vexp(-vabs(x)), big = 1.0f / (1.0f + e), small = e * big;
-    return blend(x < 0, small, big) * (1.0f + x * blend(x < 0, big, small));
+    return blend(x < 0.0f, small, big) * (1.0f + x * blend(x < 0.0f, big, small));
 }
 
 BINARY(add, a, b, a + b)
@@ -130,19 +130,19 @@ BINARY(div, a, b, a / b)
 
 UNARY(scale, x * p)
 UNARY(clamp, vmin(q, vmax(p, x)))
-UNARY(leaky_relu, blend(x < 0, x * p, x))
+UNARY(leaky_relu, blend(x < 0.0f, x * p, x))
 UNARY(sigmoid, vsigmoid(x))
 UNARY(tanh, vtanh(x))
-UNARY(elu, blend(x < 0, p * vexpm1(x), x))
+UNARY(elu, blend(x < 0.0f, p * vexpm1(x), x))
 UNARY(hard_sigmoid, vmin(splat(1), vmax(splat(0), p * x + q)))
 UNARY(hard_swish, x * vmin(splat(1), vmax(splat(0), x * (1.0f / 6.0f) + 0.5f)))
 UNARY(swish, x / (1.0f + vexp(-p * x)))
 
 BINARY(clamp_backward, dy, y, blend((y > p) & (y < q), dy, splat(0)))
-BINARY(leaky_relu_backward, dy, y, blend(y > 0, dy, dy * p))
+BINARY(leaky_relu_backward, dy, y, blend(y > 0.0f, dy, dy * p))
 BINARY(sigmoid_backward, dy, y, dy * (y * (1.0f - y)))
 BINARY(tanh_backward, dy, y, dy * ((1.0f - y) * (1.0f + y)))
-BINARY(elu_backward, dy, y, blend(y > 0, dy, dy * (y + p)))
-BINARY(hard_sigmoid_backward, dy, y, blend((y > 0) & (y < 1.0f), dy * p, splat(0)))
+BINARY(elu_backward, dy, y, blend(y > 0.0f, dy, dy * (y + p)))
+BINARY(hard_sigmoid_backward, dy, y, blend((y > 0.0f) & (y < 1.0f), dy * p, splat(0)))
 BINARY(hard_swish_backward, dy, x, blend(x <= -3.0f, splat(0), blend(x >= 3.0f, dy, dy * (x * (1.0f / 3.0f) + 0.5f))))
 BINARY(swish_backward, dy, x, dy * swish_slope(p * x))
