@@ -88,34 +88,52 @@ DEFINE(batch_norm_partials) {
     }
 }
 
+enum { GROUP = 32 }; /* channels whose partials are merged together */
+
+/* Mean and biased variance of n <= GROUP channels from their partials (Chan, Golub and LeVeque again). */
+static void merge(const batch_norm_statistics_args *a, int64_t c, int64_t n, double *mean, double *var) {
+    const double *part = (const double *)(const void *)a->partials + c;
+    double count = 0;
+    for (int64_t i = 0; i < n; i++) mean[i] = var[i] = 0;
+    for (int64_t s = 0; s < a->slabs; s++, part += 2 * a->C) {
+        const range r = slab(a->pixels, a->slabs, s);
+        const double more = (double)(r.end - r.begin), share = more / (count + more), both = count * share;
+        for (int64_t i = 0; i < n; i++) {
+            const double delta = part[i] - mean[i];
+            var[i] += part[a->C + i] + delta * delta * both;
+            mean[i] += delta * share;
+        }
+        count += more;
+    }
+    for (int64_t i = 0; i < n; i++) var[i] /= count;
+}
+
 /* Statistics from the partials of a batch, which also move the running ones, or without partials from the running ones.
- * The biased variance is used for both, as in ONNX; momentum is the weight of the old value. */
+ * The biased variance is used for both, as in ONNX; momentum is the weight of the old value. Threads share channels. */
 DEFINE(batch_norm_statistics) {
     const int64_t C = a->C;
-    const range mine = share(C, tid, nthreads);
-    for (int64_t c = mine.begin; c < mine.end; c++) {
-        double mean = a->mean[c], var = a->var[c];
-        if (a->partials) {
-            const double *part = (const double *)(const void *)a->partials;
-            double count = 0, m2 = mean = 0;
-            for (int64_t s = 0; s < a->slabs; s++, part += 2 * C) {
-                const range r = slab(a->pixels, a->slabs, s);
-                const double n = (double)(r.end - r.begin), delta = part[c] - mean;
-                m2 += part[C + c] + delta * delta * count * n / (count + n);
-                mean += delta * n / (count + n);
-                count += n;
+    const range mine = share(ceil_div(C, GROUP), tid, nthreads);
+    for (int64_t c = mine.begin * GROUP; c < min64(C, mine.end * GROUP); c += GROUP) {
+        const int64_t n = min64(GROUP, C - c);
+        double mean[GROUP], var[GROUP];
+        if (a->partials) merge(a, c, n, mean, var);
+        for (int64_t i = 0; i < n; i++) {
+            if (a->partials) {
+                a->new_mean[c + i] = (float)(a->mean[c + i] * a->momentum + mean[i] * (1 - a->momentum));
+                a->new_var[c + i] = (float)(a->var[c + i] * a->momentum + var[i] * (1 - a->momentum));
+            } else {
+                mean[i] = a->mean[c + i];
+                var[i] = a->var[c + i];
             }
-            var = m2 / count;
-            a->new_mean[c] = (float)(a->mean[c] * a->momentum + mean * (1 - a->momentum));
-            a->new_var[c] = (float)(a->var[c] * a->momentum + var * (1 - a->momentum));
+            float *out = a->statistics + c + i;
+            const double inv_std = 1 / sqrt(var[i] + a->epsilon), scale = a->gamma[c + i] * inv_std;
+            const double rest = mean[i] - (float)mean[i];
+            out[MEAN * C] = (float)mean[i];
+            out[REST * C] = (float)rest;
+            out[INV_STD * C] = (float)inv_std;
+            out[SCALE * C] = (float)scale;
+            out[SHIFT * C] = (float)(a->beta[c + i] - rest * scale);
         }
-        float *out = a->statistics + c;
-        const double inv_std = 1 / sqrt(var + a->epsilon), rest = mean - (float)mean;
-        out[MEAN * C] = (float)mean;
-        out[REST * C] = (float)rest;
-        out[INV_STD * C] = (float)inv_std;
-        out[SCALE * C] = (float)(a->gamma[c] * inv_std);
-        out[SHIFT * C] = (float)(a->beta[c] - rest * a->gamma[c] * inv_std);
     }
 }
 

@@ -7,6 +7,8 @@ import pytest
 
 from edgecnn import _core
 from edgecnn.graph.ir import Graph, specialise
+from edgecnn.graph.lowering import Lowering
+from edgecnn.graph.memory import plan_arena
 from edgecnn.graph.plan import Plan
 from edgecnn.ops import Node, TensorSpec, get_op
 
@@ -96,3 +98,22 @@ def run_gradient(op, inputs, attrs, dy, outputs=1, threads=1, options=None, cons
     plan = Plan(inside(g) if within else g, threads, options)
     results = dict(zip(g.outputs, plan.run(*(np.asarray(v, order="C") for v in feeds.values())), strict=True))
     return [None if grad is None else results[grad] for grad in grads]
+
+
+def run_placed(g, feeds, values, shape, start, threads=1):
+    """Runs g with each of `values` lying inside a larger one of `shape`, from `start` on (both N, C, H, W), so that
+    strides exceed sizes. Returns the outputs and the larger values, which were 7 before."""
+    lowering = Lowering(specialise(g, {k: v.shape for k, v in feeds.items()}), threads)
+    last = [shape[i] for i in (0, 2, 3, 1)]
+    wholes = {v: np.full(last, 7, np.float32) for v in values}
+    for value in values:
+        view = lowering.external("whole:" + value, TensorSpec(tuple(last))).transpose((0, 3, 1, 2))
+        for axis, (at, size) in enumerate(zip(start, g.spec(value).shape, strict=True)):
+            view = view.slice(axis, at, at + size)
+        assert lowering.place(value, view)
+    lowering.run()
+    outputs = {o: np.empty(g.spec(o).shape, np.float32) for o in g.outputs}
+    memory = {"whole:" + v: a for v, a in wholes.items()} | feeds | {"output:" + o: a for o, a in outputs.items()}
+    pointers = np.array([memory[name].ctypes.data for name in lowering.externals], np.uint64)
+    lowering.program(lowering.steps, plan_arena(lowering.buffers)).run(pointers, threads)
+    return list(outputs.values()), [w.transpose(0, 3, 1, 2) for w in wholes.values()]

@@ -14,15 +14,15 @@ from .view import View
 
 INF = float("inf")
 ROWS = 5  # of a statistics value, see kernels/batchnorm.c
-SLABS = 32  # parts in which pixels are summed, whatever the number of threads: enough for the cores of a small CPU
-SLAB_PIXELS = 64  # and none is smaller than this
+SLABS = 32  # parts in which pixels are summed, whatever the number of threads: enough for a small CPU's cores
+SLAB_PIXELS = 64  # no part is smaller
 
 
 class Normalization(Op):
     """What both forms share: y = clamp((x - mean) / sqrt(var + epsilon) * scale + B + R, lo, hi).
 
-    The residual R and the attributes lo and hi exist in plans only: passes fold an addition and a clamp into the node;
-    ONNX never sees them."""
+    The residual R and the attributes lo and hi exist in plans only: passes fold an addition and a clamp into
+    the node; ONNX never sees them."""
 
     inputs: tuple[str, ...] = ("X", "scale", "B", "input_mean", "input_var", "R?")
     parameters = ("scale", "B")
@@ -32,8 +32,8 @@ class Normalization(Op):
     def infer(self, node, inputs):
         x = inputs[0]
         if x.rank not in (2, 3, 4):
-            raise UnsupportedError(f"{node}: batch normalisation takes inputs (N, C), (N, C, L) or (N, C, H, W), "
-                                   f"got shape {x.shape}")
+            raise UnsupportedError(f"{node}: batch normalisation takes inputs (N, C), (N, C, L) or "
+                                   f"(N, C, H, W), got shape {x.shape}")
         for formal, spec in zip(self.inputs[1:5], inputs[1:5], strict=True):
             if spec.shape != (x.shape[1],):
                 raise ShapeError(f"{node}: {formal} has shape {spec.shape}, needed ({x.shape[1]},) "
@@ -68,16 +68,18 @@ class Normalization(Op):
         ctx.emit("batch_norm", 4 * x.size * (3 if r else 2), x=x.nhw, r=r.nhw if r else None, y=y.nhw,
                  statistics=statistics, lo=self.attr(node, "lo"), hi=self.attr(node, "hi"), **geometry(x))
 
-    def backward(self, g, node: Node, dy: str, statistics: str, needs: list[bool], frozen: bool) -> list[str | None]:
+    def backward(self, g, node: Node, dy: str, statistics: str, needs: list[bool],
+                 frozen: bool) -> list[str | None]:
         """Emits BatchNormBackward; the gradients of this node's inputs."""
         r, clamped = self.residual(node), self.clamped(node)
         needs = needs + [False] * (6 - len(needs))
         wanted = [*needs[:3], needs[5] and clamped]
-        outs = [g.fresh(f"{node.outputs[0]}_{d}") if w else "" for d, w in zip(("dx", "dscale", "db", "dr"), wanted,
-                                                                              strict=True)]
+        outs = [g.fresh(f"{node.outputs[0]}_{d}") if want else ""
+                for d, want in zip(("dx", "dscale", "db", "dr"), wanted, strict=True)]
         if any(outs):
             inputs = [dy, node.inputs[0], statistics, node.outputs[0] if r and clamped else None]
-            g.emit("BatchNormBackward", inputs, outs, lo=self.attr(node, "lo"), hi=self.attr(node, "hi"), frozen=frozen)
+            g.emit("BatchNormBackward", inputs, outs, frozen=frozen, lo=self.attr(node, "lo"),
+                   hi=self.attr(node, "hi"))
         dr = (outs[3] or None) if clamped else dy
         grads: list[str | None] = [*(o or None for o in outs[:3]), None, None, dr]
         return grads[:len(node.inputs)]
@@ -89,18 +91,19 @@ class Normalization(Op):
 class BatchNormalization(Normalization):
     """With running statistics; its gradient is that of frozen statistics.
 
-    In a training graph a node with a trainable scale or B is replaced by BatchNormTraining. training_mode=1 in a file
-    counts only if the further outputs (running_mean, running_var) are used: then the node normalises with the batch's
-    own statistics and returns input * momentum + batch * (1 - momentum), with the biased variance. If they are not
-    used, it is taken as what an exporter left over from training, and the running statistics are used."""
+    In a training graph a node with a trainable scale or B is replaced by BatchNormTraining. training_mode=1
+    in a file counts only if the further outputs (running_mean, running_var) are used: then the node normalises
+    with the batch's own statistics and returns input * momentum + batch * (1 - momentum), with the biased
+    variance. If they are not used, it is taken as what an exporter left over from training, and the running
+    statistics count."""
 
     name = "BatchNormalization"
     attrs = {**Normalization.attrs, "training_mode": 0, "spatial": 1}
 
     def infer(self, node, inputs):
         if self.attr(node, "spatial") != 1:
-            raise UnsupportedError(f"{node}: spatial={self.attr(node, 'spatial')} (statistics per activation instead of "
-                                   "per channel) is not supported")
+            raise UnsupportedError(f"{node}: spatial={self.attr(node, 'spatial')} (statistics per activation "
+                                   "instead of per channel) is not supported")
         return [*super().infer(node, inputs), *inputs[3:5]]
 
     def simplify(self, g, node):
@@ -110,8 +113,8 @@ class BatchNormalization(Normalization):
         return True
 
     def for_training(self, g, node):
-        trained = any(i in g.params for i in node.inputs[1:3]) and all(i in g.params for i in node.inputs[3:5])
-        if not trained or reads_statistics(g, node):
+        scale, b, mean, var = (i in g.params for i in node.inputs[1:5])
+        if not ((scale or b) and mean and var) or reads_statistics(g, node):
             return None
         attrs = {k: v for k, v in node.attrs.items() if k in BatchNormTraining.attrs}
         outputs = [node.outputs[0], g.fresh(f"{node.outputs[0]}_statistics")]
@@ -121,14 +124,16 @@ class BatchNormalization(Normalization):
 
     def gradient(self, g, node, dy, needs):
         if any(node.outputs[1:]):
-            raise UnsupportedError(f"{node} has no gradient: its running statistics {node.outputs[1:]} are results of "
-                                   "the network; remove these outputs from the file")
+            raise UnsupportedError(f"{node} has no gradient: its running statistics {node.outputs[1:]} are "
+                                   "results of the network; remove these outputs from the file")
         statistics = g.emit("BatchNormStatistics", node.inputs[1:5], epsilon=self.attr(node, "epsilon"))
         return self.backward(g, node, dy[0], statistics, needs, frozen=True)
 
     def as_channel_affine(self, g, node):
         arrays = [g.constants.get(i) for i in node.inputs[1:5]]
-        if any(a is None for a in arrays) or any(node.outputs[1:]) or self.residual(node) or self.clamped(node):
+        if any(a is None for a in arrays) or any(node.outputs[1:]):
+            return None
+        if self.residual(node) or self.clamped(node):
             return None
         gamma, beta, mean, var = (a.astype(np.float64) for a in arrays)
         scale = gamma / np.sqrt(var + self.attr(node, "epsilon"))
@@ -154,8 +159,8 @@ def reads_statistics(g, node: Node) -> bool:
 
 
 class BatchNormTraining(Normalization):
-    """With the statistics of the batch, which also move the running ones in place: running * momentum + batch *
-    (1 - momentum), the variance biased as in ONNX. The second output, (5, C), is for the backward pass."""
+    """With the statistics of the batch, which also move the running ones in place: running * momentum +
+    batch * (1 - momentum), the variance biased as in ONNX. The second output, (5, C), is for the gradient."""
 
     name = "BatchNormTraining"
     onnx = False
@@ -166,8 +171,8 @@ class BatchNormTraining(Normalization):
         out = super().infer(node, inputs)
         n, c, *size = inputs[0].shape
         if n * int(np.prod(size)) == 1:
-            raise ShapeError(f"{node}: a batch norm cannot be trained on one value per channel, got an input of shape "
-                             f"{inputs[0].shape}; use larger batches or pictures, or freeze this layer")
+            raise ShapeError(f"{node}: a batch norm cannot be trained on one value per channel, got an input "
+                             f"of shape {inputs[0].shape}; use larger batches or pictures, or freeze it")
         return [*out, TensorSpec((ROWS, c))]
 
     def gradient(self, g, node, dy, needs):
@@ -195,15 +200,18 @@ class BatchNormStatistics(Op):
 
     def lower(self, ctx, node):
         view = running_statistics(ctx, node.inputs, self.attr(node, "epsilon"))
-        ctx.alias(node.outputs[0], replace(view, shape=(ROWS, view.size // ROWS), strides=(view.size // ROWS, 1)))
+        c = view.size // ROWS
+        ctx.alias(node.outputs[0], replace(view, shape=(ROWS, c), strides=(c, 1)))
 
 
 class BatchNormBackward(Op):
-    """dX, dscale, dB and dR (each only if it has a name) of both forms. dR is asked for only where a clamp follows the
-    residual, and Y then tells what the clamp let through; without a residual that is computed again from X.
+    """dX, dscale, dB and dR (each only if it has a name) of both forms. dR is asked for only where a clamp
+    follows the residual, and Y then tells what the clamp let through; without a residual that is computed
+    again from X.
 
-    In two walks: sums of dz and of dz * (x - mean), then dx = scale * dz + b * (x - mean) + c; frozen statistics do not
-    depend on X, so that b and c vanish. Rounding as in Ioffe and Szegedy 2015, section 3, with sums in double."""
+    In two walks over the pixels: sums of dz and of dz * (x - mean), then dx = scale * dz + b * (x - mean) + c:
+    the gradient in section 3 of Ioffe and Szegedy 2015, sorted by what varies. Frozen statistics do not depend
+    on X: b and c vanish."""
 
     name = "BatchNormBackward"
     onnx = False
@@ -236,9 +244,9 @@ class BatchNormBackward(Op):
         over = node.inputs[0] if ctx.may_overwrite(node.inputs[0]) else node.inputs[1]
         dy, x, y, dx = rows(dy, x, y, as_images(ctx.output(name_dx, over=over)))
         reads_x = coefficients is not None or (clamp["clamped"] and y is None)
-        ctx.emit("batch_norm_backward_data", 4 * x.size * (2 + reads_x), dy=dy.nhw, x=x.nhw if reads_x else None,
-                 y=y.nhw if y else None, statistics=statistics, coefficients=coefficients, dx=dx.nhw, **clamp,
-                 **geometry(x))
+        ctx.emit("batch_norm_backward_data", 4 * x.size * (2 + reads_x), dy=dy.nhw,
+                 x=x.nhw if reads_x else None, y=y.nhw if y else None, statistics=statistics,
+                 coefficients=coefficients, dx=dx.nhw, **clamp, **geometry(x))
 
     @staticmethod
     def sums(ctx, dy, x, y, dz, statistics, coefficients, clamp, dscale, db):
@@ -247,9 +255,11 @@ class BatchNormBackward(Op):
         shape, parts = geometry(x), slabs(x)
         partials = doubles(ctx, parts * 2 * shape["C"])
         ctx.emit("batch_norm_backward_partials", 8 * x.size, dy=dy.nhw, x=x.nhw, y=y.nhw if y else None,
-                 dz=dz.nhw if dz else None, statistics=statistics, partials=partials, slabs=parts, **shape, **clamp)
-        ctx.emit("batch_norm_backward_parameters", 2 * partials.size, partials=partials, statistics=statistics,
-                 dgamma=dscale, dbeta=db, coefficients=coefficients, C=shape["C"], pixels=shape["pixels"], slabs=parts)
+                 dz=dz.nhw if dz else None, statistics=statistics, partials=partials, slabs=parts, **shape,
+                 **clamp)
+        ctx.emit("batch_norm_backward_parameters", 2 * partials.size, partials=partials,
+                 statistics=statistics, dgamma=dscale, dbeta=db, coefficients=coefficients, C=shape["C"],
+                 pixels=shape["pixels"], slabs=parts)
 
 
 def running_statistics(ctx, names: list[str], epsilon: float) -> View:
@@ -273,13 +283,14 @@ def batch_statistics(ctx, x: View, names: list[str], new: list[View], statistics
                     pixels=shape["pixels"], slabs=parts, momentum=momentum)
 
 
-def emit_statistics(ctx, views: list[View], new: list, statistics: View, epsilon: float, partials: View | None = None,
-                    pixels: int = 0, slabs: int = 0, momentum: float = 0.0, once: bool = False) -> None:
+def emit_statistics(ctx, views: list[View], new: list, statistics: View, epsilon: float,
+                    partials: View | None = None, pixels: int = 0, slabs: int = 0, momentum: float = 0.0,
+                    once: bool = False) -> None:
     gamma, beta, mean, var = views
     cost = 8 * gamma.size + 2 * (partials.size if partials else 0)
-    ctx.emit("batch_norm_statistics", cost, once=once, partials=partials, gamma=gamma, beta=beta, mean=mean, var=var,
-             new_mean=new[0], new_var=new[1], statistics=statistics, C=gamma.size, pixels=pixels, slabs=slabs,
-             epsilon=epsilon, momentum=momentum)
+    ctx.emit("batch_norm_statistics", cost, once=once, partials=partials, gamma=gamma, beta=beta, mean=mean,
+             var=var, new_mean=new[0], new_var=new[1], statistics=statistics, C=gamma.size, pixels=pixels,
+             slabs=slabs, epsilon=epsilon, momentum=momentum)
 
 
 def images(ctx, value: str) -> View:

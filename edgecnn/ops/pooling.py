@@ -9,8 +9,8 @@ from ..errors import ShapeError, UnsupportedError
 from .base import REQUIRED, Node, Op, TensorSpec
 from .conv import padding
 
-WINDOW: dict[str, Any] = {"kernel_shape": REQUIRED, "strides": None, "pads": None, "dilations": None, "ceil_mode": 0,
-                          "auto_pad": "NOTSET"}
+WINDOW: dict[str, Any] = {"kernel_shape": REQUIRED, "strides": None, "pads": None, "dilations": None,
+                          "ceil_mode": 0, "auto_pad": "NOTSET"}
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class Pool(Op):
     average: bool
 
     def window(self, node: Node, x: TensorSpec) -> Window:
-        """The geometry for one input. In ceil_mode, a last window that would start behind the image is dropped."""
+        """The geometry for one input. In ceil_mode a last window that starts behind the image is dropped."""
         size = self.image_size(node, x)
         kernel = tuple(self.attr(node, "kernel_shape"))
         stride = tuple(self.attr(node, "strides") or (1, 1))
         dilation = tuple(self.attr(node, "dilations") or (1, 1))
         if {len(kernel), len(stride), len(dilation)} != {2}:
-            raise UnsupportedError(f"{node}: only 2-D pooling is supported, got kernel_shape {kernel}, strides {stride}, "
-                                   f"dilations {dilation}")
-        ceil_mode = self.attr(node, "ceil_mode")
-        before, after = padding(node, size, kernel, stride, dilation, self.attr(node, "pads"), self.attr(node, "auto_pad"))
+            raise UnsupportedError(f"{node}: only 2-D pooling is supported, got kernel_shape {kernel}, "
+                                   f"strides {stride}, dilations {dilation}")
+        ceil_mode, pads = self.attr(node, "ceil_mode"), self.attr(node, "pads")
+        before, after = padding(node, size, kernel, stride, dilation, pads, self.attr(node, "auto_pad"))
         out = []
         for n, b, a, k, d, s in zip(size, before, after, kernel, dilation, stride, strict=True):
             reach = (k - 1) * d + 1
@@ -48,14 +48,15 @@ class Pool(Op):
             count = (n + b + a - reach + (s - 1 if ceil_mode else 0)) // s + 1
             out.append(count - 1 if ceil_mode and (count - 1) * s >= n + b else count)
         if min(out) < 1:
-            raise ShapeError(f"{node}: an input of {size[0]}x{size[1]} pixels is smaller than the kernel {kernel} "
-                             f"with padding {before + after}; use larger pictures")
+            raise ShapeError(f"{node}: an input of {size[0]}x{size[1]} pixels is smaller than the kernel "
+                             f"{kernel} with padding {before + after}; use larger pictures")
         return Window(kernel, stride, (*before, *after), dilation, tuple(out))
 
     @staticmethod
     def image_size(node: Node, x: TensorSpec) -> tuple[int, ...]:
         if x.rank != 4:
-            raise UnsupportedError(f"{node}: only 2-D pooling is supported, of inputs (N, C, H, W), got shape {x.shape}")
+            raise UnsupportedError(f"{node}: only 2-D pooling is supported, of inputs (N, C, H, W), "
+                                   f"got shape {x.shape}")
         return x.shape[2:]
 
     def infer(self, node, inputs):
@@ -88,13 +89,13 @@ class Pool(Op):
 def geometry(x: tuple[int, ...], w: Window) -> dict[str, Any]:
     """Arguments of the pooling kernels for an input of shape x."""
     n, c, h, width = x
-    return {"N": n, "C": c, "H": h, "W": width, "OH": w.out[0], "OW": w.out[1], "KH": w.kernel[0], "KW": w.kernel[1],
-            "stride": w.stride, "pad": w.pad, "dilation": w.dilation}
+    return {"N": n, "C": c, "H": h, "W": width, "OH": w.out[0], "OW": w.out[1], "KH": w.kernel[0],
+            "KW": w.kernel[1], "stride": w.stride, "pad": w.pad, "dilation": w.dilation}
 
 
 class MaxPool(Pool):
-    """Maximum of each window; padding never wins. NaN in a window gives NaN. The gradient goes to the first maximum in
-    row-major order."""
+    """Maximum of each window; padding never wins. NaN in a window gives NaN. The gradient goes to the first
+    maximum in row-major order, as in PyTorch."""
 
     name = "MaxPool"
     attrs = {**WINDOW, "storage_order": 0}
@@ -102,8 +103,8 @@ class MaxPool(Pool):
 
 
 class AveragePool(Pool):
-    """Mean of each window: over the pixels inside the image, or with count_include_pad over those inside the padded
-    image (never those that ceil_mode adds beyond)."""
+    """Mean of each window: over the pixels inside the image, or with count_include_pad over those inside the
+    padded image (never those that ceil_mode adds beyond)."""
 
     name = "AveragePool"
     attrs = {**WINDOW, "count_include_pad": 0}
@@ -133,8 +134,6 @@ class GlobalAveragePool(GlobalPool):
         n, c, h, w = x.shape
         if x.strides[2] == w * x.strides[3] or w == 1:  # rows without gaps: one long row
             x = replace(x, shape=(n, c, 1, h * w), strides=(*x.strides[:2], 0, x.strides[2 if w == 1 else 3]))
-        if y.stride(1) != 1:
-            raise UnsupportedError(f"{node}: the channels of the output do not lie side by side")
         ctx.emit("global_average", 4 * x.size, x=x.nhw, y=y.arg(0), N=n, C=c, H=x.shape[2], W=x.shape[3])
 
 

@@ -7,20 +7,21 @@ from edgecnn.errors import ShapeError, UnsupportedError
 from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.passes import optimise
 from edgecnn.graph.plan import Plan
-from edgecnn.ops import TensorSpec, get_op
-from tests.helpers import assert_close, every_isa, numeric_gradient, run_graph
+from edgecnn.ops import Node, TensorSpec, get_op
+from tests.helpers import assert_close, every_isa, numeric_gradient, run_graph, run_placed
 
 EPS, MOMENTUM, INF = 1e-3, 0.8, float("inf")
 STATE = ("scale", "B", "mean", "var")
-SHAPES = [(3, 5, 4, 7), (2, 16, 9, 8), (1, 37, 3, 5), (4, 64, 14, 14), (6, 19), (2, 33, 11), (2, 1, 6, 6), (70, 8, 2, 3)]
+SHAPES = [(3, 5, 4, 7), (2, 16, 9, 8), (1, 37, 3, 5), (4, 64, 14, 14), (6, 19), (2, 33, 11), (2, 1, 6, 6),
+          (70, 8, 2, 3)]
 
 
 def sample(shape, seed=0, mean=0.0, residual=False):
     rng = np.random.default_rng(seed)
     c = shape[1]
     x = rng.normal(mean, 1, shape).astype(np.float32)
-    state = dict(zip(STATE, (a.astype(np.float32) for a in (
-        rng.uniform(0.5, 2, c), rng.normal(size=c), rng.normal(mean, 0.3, c), rng.uniform(0.5, 2, c))), strict=True))
+    values = rng.uniform(0.5, 2, c), rng.normal(size=c), rng.normal(mean, 0.3, c), rng.uniform(0.5, 2, c)
+    state = {k: v.astype(np.float32) for k, v in zip(STATE, values, strict=True)}
     r = rng.normal(size=shape).astype(np.float32) if residual else None
     return x, state, r, rng.normal(size=shape).astype(np.float32)
 
@@ -34,8 +35,8 @@ def reference(x, scale, b, r=0.0, mean=None, var=None, lo=-INF, hi=INF):
     axes = (0, *range(2, x.ndim))
     mean = x.mean(axes) if mean is None else mean
     var = ((x - per_channel(mean, x)) ** 2).mean(axes) if var is None else var
-    z = (x - per_channel(mean, x)) / np.sqrt(per_channel(var, x) + EPS) * per_channel(scale, x) + per_channel(b, x)
-    return np.clip(z + r, lo, hi)
+    normal = (x - per_channel(mean, x)) / np.sqrt(per_channel(var, x) + EPS)
+    return np.clip(normal * per_channel(scale, x) + per_channel(b, x) + r, lo, hi)
 
 
 def reference_backward(dy, x, scale, b, r=0.0, lo=-INF, hi=INF, mean=None, var=None):
@@ -54,7 +55,7 @@ def reference_backward(dy, x, scale, b, r=0.0, lo=-INF, hi=INF, mean=None, var=N
 
 
 def graph(op, x, state, r=None, dy=None, lo=-INF, hi=INF, trained=STATE, needs=True):
-    """A node of batch norm, and with dy its gradient; parameters not in `trained` are constants. Returns graph, feeds."""
+    """A batch norm and, with dy, its gradient; state not in `trained` is constant. Gives graph and feeds."""
     feeds = {k: v for k, v in (("x", x), ("r", r), ("dy", dy)) if v is not None}
     g = Graph(inputs={k: TensorSpec(v.shape) for k, v in feeds.items()},
               params={k: v for k, v in state.items() if k in trained},
@@ -62,7 +63,7 @@ def graph(op, x, state, r=None, dy=None, lo=-INF, hi=INF, trained=STATE, needs=T
     g.specs.update(g.inputs)
     inputs = ["x", *STATE] + (["r"] if r is not None else [])
     training = op == "BatchNormTraining"
-    outs = g.emit(op, inputs, 2 if training else 1, epsilon=EPS, lo=lo, hi=hi, **({"momentum": MOMENTUM} if training else {}))
+    outs = g.emit(op, inputs, 1 + training, epsilon=EPS, momentum=MOMENTUM, lo=lo, hi=hi)
     g.outputs = [outs[0] if training else outs]
     if dy is not None:
         node = g.nodes[-1]
@@ -82,7 +83,8 @@ def test_inference(isa, shape, constant, monkeypatch):
     g, feeds = graph("BatchNormalization", x, state, r, lo=-0.5, hi=1.5, trained=() if constant else STATE)
     (y,) = run_graph(g, feeds)
     f = {k: v.astype(np.float64) for k, v in state.items()}
-    want = reference(x.astype(np.float64), f["scale"], f["B"], 0 if r is None else r, f["mean"], f["var"], -0.5, 1.5)
+    r64 = 0.0 if r is None else r.astype(np.float64)
+    want = reference(x.astype(np.float64), f["scale"], f["B"], r64, f["mean"], f["var"], -0.5, 1.5)
     assert_close(y, want, 2e-6)
 
 
@@ -140,7 +142,7 @@ def test_reference_backward_by_finite_differences():
 
 @every_isa
 def test_large_mean(isa, monkeypatch):
-    """E[x^2] - E[x]^2 in single precision would lose everything: mean 1e4, deviation 1, and an outlier as first pixel."""
+    """Where E[x^2] - E[x]^2 loses everything: mean 1e4, deviation 1, one channel begins with an outlier."""
     monkeypatch.setenv("EDGECNN_ISA", isa)
     x, state, _, dy = sample((4, 24, 30, 31), mean=1e4)
     x[0, 3, 0, 0] = -1e4
@@ -148,7 +150,8 @@ def test_large_mean(isa, monkeypatch):
     g, feeds = graph("BatchNormTraining", x, state, None, dy)
     got = run_graph(g, feeds)
     x64 = x.astype(np.float64)
-    want = [reference(x64, f["scale"], f["B"]), *reference_backward(dy.astype(np.float64), x64, f["scale"], f["B"])]
+    want = [reference(x64, f["scale"], f["B"]),
+            *reference_backward(dy.astype(np.float64), x64, f["scale"], f["B"])]
     for a, b in zip(got, want, strict=False):
         assert_close(a, b, 1e-5)
     var = f["var"] * MOMENTUM + x64.var((0, 2, 3)) * (1 - MOMENTUM)
@@ -167,12 +170,60 @@ def test_threads_give_the_same_bytes(isa, monkeypatch):
     assert results[0] == results[1] == results[2]
 
 
+@every_isa
+@pytest.mark.parametrize("shape, start", [((2, 50, 5, 6), (0, 3, 0, 0)), ((3, 22, 9, 8), (1, 0, 2, 1))])
+@pytest.mark.parametrize("residual", [False, True])
+def test_inside_larger_values(isa, shape, start, residual, monkeypatch):
+    """As in a concatenation: x, y and dx with strides that exceed sizes, and rows with gaps between them."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    x, state, r, dy = sample((2, 21, 5, 6), residual=residual)
+    f = {k: v.astype(np.float64) for k, v in state.items()}
+    g, feeds = graph("BatchNormTraining", x, state, r, dy, 0.0)
+    g.nodes.insert(0, Node("MaxPool", ["x"], ["inner"], {"kernel_shape": [1, 1]}))
+    g.infer_node(g.nodes[0])
+    for node in g.nodes[1:]:
+        node.inputs = ["inner" if i == "x" else i for i in node.inputs]
+    got, _ = run_placed(g, feeds, ["inner", *g.outputs[:2]], shape, start)
+    x64, r64 = x.astype(np.float64), 0.0 if r is None else r.astype(np.float64)
+    want = [reference(x64, f["scale"], f["B"], r64, lo=0.0),
+            *reference_backward(dy.astype(np.float64), x64, f["scale"], f["B"], r64, 0.0)]
+    for a, b in zip(got, want, strict=False):
+        assert_close(a, b, 1e-5)
+
+
+@every_isa
+@pytest.mark.parametrize("residual", [False, True])
+def test_in_place(isa, residual, monkeypatch):
+    """Within a network dx lies over dy, or over x if the residual's gradient already lies over dy."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    x, state, r, dy = sample((4, 24, 6, 6), residual=residual)
+    f = {k: v.astype(np.float64) for k, v in state.items()}
+    g, feeds = graph("BatchNormTraining", x, state, r, dy, 0.0)
+    for i, name in enumerate(feeds):
+        copied = Node("MaxPool", [name], [f"{name}_within"], {"kernel_shape": [1, 1]})
+        for node in g.nodes[i:]:
+            node.inputs = [copied.outputs[0] if v == name else v for v in node.inputs]
+        g.nodes.insert(i, copied)
+        g.infer_node(copied)
+    g.outputs = g.outputs[1:]
+    g.outputs[0] = g.emit("MaxPool", [g.outputs[0]], kernel_shape=[1, 1])  # so that dx itself is in the arena
+    plan = Plan(specialise(g, {k: v.shape for k, v in feeds.items()}), 1)
+    (backward,) = (s.args for s in plan.steps if s.kernel == "batch_norm_backward_data")
+    over = "x" if residual else "dy"
+    assert backward["dx"].view.buffer is backward[over].view.buffer
+    want = reference_backward(dy.astype(np.float64), x.astype(np.float64), f["scale"], f["B"],
+                              0.0 if r is None else r.astype(np.float64), 0.0)
+    for a, b in zip(plan.run(*feeds.values()), want, strict=False):
+        assert_close(a, b, 1e-5)
+
+
 def test_nan_and_inf_reach_the_output():
     x, state, _, _ = sample((2, 3, 2, 2))
     x[0, 1, 0, 0], x[1, 2, 1, 1] = np.nan, np.inf
     g, feeds = graph("BatchNormalization", x, state, lo=0.0)
     (y,) = run_graph(g, feeds)
-    assert np.isnan(y[0, 1, 0, 0]) and y[1, 2, 1, 1] == np.inf and np.isfinite(np.delete(y.ravel(), [4, 23])).all()
+    assert np.isnan(y[0, 1, 0, 0]) and y[1, 2, 1, 1] == np.inf
+    assert np.isfinite(np.delete(y.ravel(), [4, 23])).all()
     g, feeds = graph("BatchNormTraining", x, state)
     (y,) = run_graph(g, feeds)
     assert np.isfinite(y[:, 0]).all() and np.isnan(y[:, 1:]).all()
@@ -211,7 +262,8 @@ def test_for_training():
     op = get_op("BatchNormalization")
     g, _ = graph("BatchNormalization", x, state, lo=0.0)
     node = op.for_training(g, g.nodes[0])
-    assert node.op == "BatchNormTraining" and node.outputs[0] == g.nodes[0].outputs[0] and node.attrs["lo"] == 0.0
+    assert node.op == "BatchNormTraining" and node.outputs[0] == g.nodes[0].outputs[0]
+    assert node.attrs["lo"] == 0.0
     assert g.spec(node.outputs[1]).shape == (5, 7)
     for trained in (("mean", "var"), ("scale", "B"), ()):
         g, _ = graph("BatchNormalization", x, state, trained=trained)
