@@ -18,7 +18,7 @@ from .ir import Graph
 
 ITEM = {"float32": 4, "int64": 8}
 C_TYPES = {"float": "float32", "int64_t": "int64"}
-SERIAL_BELOW = 60_000  # FLOPs or bytes: about 3 us, what waking a second thread costs
+SERIAL_BELOW = 500_000  # FLOPs or half bytes: some 3 us on a fast core, less than waking and joining a second one pays
 
 
 @dataclass(frozen=True)
