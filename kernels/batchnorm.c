@@ -9,7 +9,7 @@
 #include "simd.h"
 
 enum { MEAN, REST, INV_STD, SCALE, SHIFT }; /* rows of the statistics */
-enum { CHUNK = 2 };                         /* vectors of channels summed at once */
+enum { GROUP = 256 };                       /* channels summed together, a multiple of every VL */
 enum { BLOCK = 64 };                        /* pixels of a block */
 
 INLINE vf get(const float *p, int64_t n) { return n == VL ? load(p) : load_n(p, n); }
@@ -31,36 +31,36 @@ INLINE vf normal(vf x, const float *statistics, int64_t C, int64_t n) {
     return (x - get(statistics + MEAN * C, n)) * get(statistics + SCALE * C, n) + get(statistics + SHIFT * C, n);
 }
 
-/* Of a block of pixels, its float mean as pivot, then the sums of (x - pivot) and (x - pivot)^2: nothing cancels. The
- * block lies in cache for the second walk. Merged into a slab's mean and sum of squared deviations (Chan, Golub and
- * LeVeque 1979) of `count` pixels. */
-INLINE void block_statistics(int nv, const float *x, int64_t step, int64_t pixels, int64_t count, double *mean,
-                             double *m2, int64_t n) {
-    vf sum[CHUNK] = {{0}}, pivot[CHUNK], d[CHUNK] = {{0}}, q[CHUNK] = {{0}};
+/* sum += x of one vector */
+INLINE void add_vector(const float *x, float *sum, int64_t n) { store(sum, load(sum) + get(x, n)); }
+
+/* d += x - pivot, q += (x - pivot)^2 */
+INLINE void add_deviation(const float *x, const float *pivot, float *d, float *q, int64_t n) {
+    const vf e = get(x, n) - load(pivot);
+    store(d, load(d) + e);
+    store(q, load(q) + e * e);
+}
+
+/* Of a block of pixels of at most GROUP channels, the float mean as pivot, then the sums of (x - pivot) and of
+ * (x - pivot)^2: nothing cancels. The block lies in cache for the second walk. Merged into the mean and the sum of squared
+ * deviations of the `count` pixels before it (Chan, Golub and LeVeque 1979). */
+static void block_statistics(const float *x, int64_t step, int64_t pixels, int64_t C, int64_t count, double *mean,
+                             double *m2) {
+    float pivot[GROUP] = {0}, d[GROUP] = {0}, q[GROUP] = {0};
     for (int64_t i = 0; i < pixels; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) sum[j] += get(x + i * step + j * VL, n);
-#pragma GCC unroll 2
-    for (int j = 0; j < nv; j++) pivot[j] = sum[j] * (1.0f / (float)pixels);
+        for (int64_t c = 0; c < C; c += VL)
+            if (C - c >= VL) add_vector(x + i * step + c, pivot + c, VL);
+            else add_vector(x + i * step + c, pivot + c, C - c);
+    for (int64_t c = 0; c < C; c++) pivot[c] *= 1.0f / (float)pixels;
     for (int64_t i = 0; i < pixels; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) {
-            const vf e = get(x + i * step + j * VL, n) - pivot[j];
-            d[j] += e;
-            q[j] += e * e;
-        }
-    float ks[CHUNK * VL], ds[CHUNK * VL], qs[CHUNK * VL];
-#pragma GCC unroll 2
-    for (int j = 0; j < nv; j++) {
-        store(ks + j * VL, pivot[j]);
-        store(ds + j * VL, d[j]);
-        store(qs + j * VL, q[j]);
-    }
+        for (int64_t c = 0; c < C; c += VL)
+            if (C - c >= VL) add_deviation(x + i * step + c, pivot + c, d + c, q + c, VL);
+            else add_deviation(x + i * step + c, pivot + c, d + c, q + c, C - c);
     const double nb = (double)pixels, part = nb / (double)(count + pixels), both = (double)count * part;
-    for (int64_t i = 0; i < (nv - 1) * VL + n; i++) {
-        const double delta = ks[i] + ds[i] / nb - mean[i];
-        m2[i] += qs[i] - (double)ds[i] * ds[i] / nb + delta * delta * both;
-        mean[i] += delta * part;
+    for (int64_t c = 0; c < C; c++) {
+        const double delta = pivot[c] + d[c] / nb - mean[c];
+        m2[c] += q[c] - (double)d[c] * d[c] / nb + delta * delta * both;
+        mean[c] += delta * part;
     }
 }
 
@@ -78,17 +78,11 @@ DEFINE(batch_norm_partials) {
         for (int64_t p = r.begin, n; p < r.end; p += n) {
             n = min64(BLOCK, run(p, r.end, a->W));
             const float *x = a->x + at(a->x_s, p, a->H, a->W);
-            int64_t c = 0;
-            for (; c + CHUNK * VL <= C; c += CHUNK * VL)
-                block_statistics(CHUNK, x + c, step, n, p - r.begin, mean + c, m2 + c, VL);
-            for (; c < C; c += VL)
-                if (C - c >= VL) block_statistics(1, x + c, step, n, p - r.begin, mean + c, m2 + c, VL);
-                else block_statistics(1, x + c, step, n, p - r.begin, mean + c, m2 + c, C - c);
+            for (int64_t c = 0; c < C; c += GROUP)
+                block_statistics(x + c, step, n, min64(GROUP, C - c), p - r.begin, mean + c, m2 + c);
         }
     }
 }
-
-enum { GROUP = 32 }; /* channels whose partials are merged together */
 
 /* Mean and biased variance of n <= GROUP channels from their partials (Chan, Golub and LeVeque again). */
 static void merge(const batch_norm_statistics_args *a, int64_t c, int64_t n, double *mean, double *var) {
@@ -97,11 +91,11 @@ static void merge(const batch_norm_statistics_args *a, int64_t c, int64_t n, dou
     for (int64_t i = 0; i < n; i++) mean[i] = var[i] = 0;
     for (int64_t s = 0; s < a->slabs; s++, part += 2 * a->C) {
         const range r = slab(a->pixels, a->slabs, s);
-        const double more = (double)(r.end - r.begin), share = more / (count + more), both = count * share;
+        const double more = (double)(r.end - r.begin), weight = more / (count + more), both = count * weight;
         for (int64_t i = 0; i < n; i++) {
             const double delta = part[i] - mean[i];
             var[i] += part[a->C + i] + delta * delta * both;
-            mean[i] += delta * share;
+            mean[i] += delta * weight;
         }
         count += more;
     }
@@ -185,42 +179,32 @@ typedef struct {
     int64_t dy_w, x_w, y_w, out_w;
 } streams;
 
-/* Adds dz and dz * (x - mean) of a block to the sums of a slab; writes dz if asked. */
-INLINE void block_sums(int how, int nv, int write, const streams *t, int64_t pixels, const float *statistics, int64_t C,
-                       vf lo, vf hi, double *dbeta, double *dgamma, int64_t n) {
-    vf sum[CHUNK] = {{0}}, dot[CHUNK] = {{0}};
-    for (int64_t i = 0; i < pixels; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) {
-            const int64_t c = j * VL;
-            const float *x = t->x + i * t->x_w + c, *s = statistics + c;
-            const vf dz = masked(how, get(t->dy + i * t->dy_w + c, n), x, t->y + i * t->y_w + c, s, C, lo, hi, n);
-            if (write) put(t->out + i * t->out_w + c, dz, n);
-            sum[j] += dz;
-            dot[j] += dz * (get(x, n) - get(s + MEAN * C, n));
-        }
-    float ss[CHUNK * VL], ds[CHUNK * VL];
-#pragma GCC unroll 2
-    for (int j = 0; j < nv; j++) {
-        store(ss + j * VL, sum[j]);
-        store(ds + j * VL, dot[j]);
-    }
-    for (int64_t i = 0; i < (nv - 1) * VL + n; i++) {
-        dbeta[i] += ss[i];
-        dgamma[i] += ds[i];
-    }
+INLINE void sum_vector(int how, int write, const streams *t, const float *statistics, int64_t C, vf lo, vf hi, float *sum,
+                       float *dot, int64_t n) {
+    const vf dz = masked(how, get(t->dy, n), t->x, t->y, statistics, C, lo, hi, n);
+    if (write) put(t->out, dz, n);
+    store(sum, load(sum) + dz);
+    store(dot, load(dot) + dz * (get(t->x, n) - get(statistics + MEAN * C, n)));
 }
 
-INLINE void pixel_sums(int how, int write, const streams *t, int64_t pixels, const float *statistics, int64_t C, vf lo,
-                       vf hi, double *partials) {
-    streams u = *t;
-    for (int64_t c = 0, n; c < C; c += n) {
-        double *b = partials + c, *g = partials + C + c;
-        n = C - c >= CHUNK * VL ? CHUNK * VL : min64(VL, C - c);
-        if (n == CHUNK * VL) block_sums(how, CHUNK, write, &u, pixels, statistics + c, C, lo, hi, b, g, VL);
-        else if (n == VL) block_sums(how, 1, write, &u, pixels, statistics + c, C, lo, hi, b, g, VL);
-        else block_sums(how, 1, write, &u, pixels, statistics + c, C, lo, hi, b, g, n);
-        u.dy += n, u.x += n, u.out += write ? n : 0, u.y += how == FROM_Y ? n : 0;
+/* Adds dz and dz * (x - mean) of a block to the sums of a slab; writes dz if asked. */
+INLINE void block_sums(int how, int write, streams t, int64_t pixels, const float *statistics, int64_t C, vf lo, vf hi,
+                       double *partials) {
+    for (int64_t c0 = 0; c0 < C; c0 += GROUP) {
+        const int64_t group = min64(GROUP, C - c0);
+        float sum[GROUP] = {0}, dot[GROUP] = {0};
+        for (int64_t i = 0; i < pixels; i++)
+            for (int64_t c = 0; c < group; c += VL) {
+                const int64_t at = c0 + c;
+                const streams u = {t.dy + i * t.dy_w + at, t.x + i * t.x_w + at, how == FROM_Y ? t.y + i * t.y_w + at : 0,
+                                   write ? t.out + i * t.out_w + at : 0, 0, 0, 0, 0};
+                if (group - c >= VL) sum_vector(how, write, &u, statistics + at, C, lo, hi, sum + c, dot + c, VL);
+                else sum_vector(how, write, &u, statistics + at, C, lo, hi, sum + c, dot + c, group - c);
+            }
+        for (int64_t c = 0; c < group; c++) {
+            partials[c0 + c] += sum[c];
+            partials[C + c0 + c] += dot[c];
+        }
     }
 }
 
@@ -238,10 +222,10 @@ DEFINE(batch_norm_backward_partials) {
             const streams t = {a->dy + at(a->dy_s, p, a->H, a->W), a->x + at(a->x_s, p, a->H, a->W),
                                a->y ? a->y + at(a->y_s, p, a->H, a->W) : 0, a->dz ? a->dz + at(a->dz_s, p, a->H, a->W) : 0,
                                a->dy_s[2], a->x_s[2], a->y_s[2], a->dz_s[2]};
-            if (!a->clamped) pixel_sums(OPEN, 0, &t, n, a->statistics, a->C, lo, hi, partials);
-            else if (!a->y) pixel_sums(FROM_X, 0, &t, n, a->statistics, a->C, lo, hi, partials);
-            else if (!a->dz) pixel_sums(FROM_Y, 0, &t, n, a->statistics, a->C, lo, hi, partials);
-            else pixel_sums(FROM_Y, 1, &t, n, a->statistics, a->C, lo, hi, partials);
+            if (!a->clamped) block_sums(OPEN, 0, t, n, a->statistics, a->C, lo, hi, partials);
+            else if (!a->y) block_sums(FROM_X, 0, t, n, a->statistics, a->C, lo, hi, partials);
+            else if (!a->dz) block_sums(FROM_Y, 0, t, n, a->statistics, a->C, lo, hi, partials);
+            else block_sums(FROM_Y, 1, t, n, a->statistics, a->C, lo, hi, partials);
         }
     }
 }

@@ -92,10 +92,10 @@ class BatchNormalization(Normalization):
     """With running statistics; its gradient is that of frozen statistics.
 
     In a training graph a node with a trainable scale or B is replaced by BatchNormTraining. training_mode=1
-    in a file counts only if the further outputs (running_mean, running_var) are used: then the node normalises
-    with the batch's own statistics and returns input * momentum + batch * (1 - momentum), with the biased
-    variance. If they are not used, it is taken as what an exporter left over from training, and the running
-    statistics count."""
+    in a file counts only if the further outputs (running_mean, running_var) are used: then the node takes the
+    batch's own statistics and returns input * momentum + batch * (1 - momentum), with the biased variance. If
+    they are not used, it is taken as what an exporter left over from training, and the running statistics
+    count."""
 
     name = "BatchNormalization"
     attrs = {**Normalization.attrs, "training_mode": 0, "spatial": 1}
@@ -209,8 +209,8 @@ class BatchNormBackward(Op):
     follows the residual, and Y then tells what the clamp let through; without a residual that is computed
     again from X.
 
-    In two walks over the pixels: sums of dz and of dz * (x - mean), then dx = scale * dz + b * (x - mean) + c:
-    the gradient in section 3 of Ioffe and Szegedy 2015, sorted by what varies. Frozen statistics do not depend
+    In two walks: sums of dz and of dz * (x - mean), then dx = scale * dz + b * (x - mean) + c, which is
+    the gradient in section 3 of Ioffe and Szegedy 2015 sorted by what varies. Frozen statistics do not depend
     on X: b and c vanish."""
 
     name = "BatchNormBackward"

@@ -13,7 +13,7 @@ from tests.helpers import assert_close, every_isa, numeric_gradient, run_graph, 
 EPS, MOMENTUM, INF = 1e-3, 0.8, float("inf")
 STATE = ("scale", "B", "mean", "var")
 SHAPES = [(3, 5, 4, 7), (2, 16, 9, 8), (1, 37, 3, 5), (4, 64, 14, 14), (6, 19), (2, 33, 11), (2, 1, 6, 6),
-          (70, 8, 2, 3)]
+          (70, 8, 2, 3), (3, 531, 2, 2)]
 
 
 def sample(shape, seed=0, mean=0.0, residual=False):
