@@ -68,8 +68,9 @@ class Pool(Op):
     def gradient(self, g, node, dy, needs):
         x = g.spec(node.inputs[0])
         w = self.window(node, x)
-        return [g.emit("PoolBackward", [dy[0], None if self.average else node.inputs[0]], shape=x.shape,
-                       window=w, average=self.average, count_include_pad=self.include_pad(node))]
+        inputs = [dy[0]] if self.average else [dy[0], node.inputs[0]]
+        return [g.emit("PoolBackward", inputs, shape=x.shape, window=w, average=self.average,
+                       count_include_pad=self.include_pad(node))]
 
     def include_pad(self, node: Node) -> bool:
         return bool(node.attrs.get("count_include_pad", 0))
