@@ -1,0 +1,445 @@
+"""Convolution in three passes by every algorithm, against float64 sums written here.
+
+Also that kernels stay within their views: what lies around the views is NaN or a sentinel, and the ends of
+the buffers touch pages that must not be accessed."""
+
+import ctypes
+import mmap
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from edgecnn.errors import ShapeError, UnsupportedError
+from edgecnn.graph.ir import Graph, specialise
+from edgecnn.graph.lowering import Lowering
+from edgecnn.graph.memory import plan_arena
+from edgecnn.graph.plan import Plan
+from edgecnn.ops import TensorSpec
+from edgecnn.ops import _convolution as conv
+from edgecnn.ops.view import View, channels_last, row_major
+from tests.helpers import assert_close, every_isa, inside, numeric_gradient
+
+INF = float("inf")
+ALGORITHMS = ["direct", "im2col", "depthwise"]
+KERNELS = {"direct": {"conv_direct", "conv_backward_weights"}, "im2col": {"gemm"},
+           "depthwise": {"depthwise_forward", "depthwise_backward_weights"}}
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
+MANY = 400 if os.environ.get("EDGECNN_TEST_FULL") else 40
+
+
+# ---- the reference -----------------------------------------------------------------------------------------
+@dataclass
+class Case:
+    """Shapes and attributes of one convolution. pads: top, left, bottom, right."""
+
+    n: int = 1
+    groups: int = 1
+    cg: int = 1
+    ocg: int = 1
+    size: tuple = (5, 5)
+    kernel: tuple = (3, 3)
+    strides: tuple = (1, 1)
+    dilations: tuple = (1, 1)
+    pads: tuple = (0, 0, 0, 0)
+    lo: float = -INF
+    hi: float = INF
+    seed: int = field(default=0, repr=False)
+
+    @property
+    def out(self):
+        before_after = (self.pads[0] + self.pads[2], self.pads[1] + self.pads[3])
+        return tuple((i + p - (k - 1) * d - 1) // s + 1 for i, p, k, d, s in
+                     zip(self.size, before_after, self.kernel, self.dilations, self.strides, strict=True))
+
+    @property
+    def attrs(self):
+        return {"strides": self.strides, "dilations": self.dilations, "pads": self.pads, "group": self.groups}
+
+    @property
+    def geometry(self):
+        return conv.Geometry(self.strides, self.pads[:2], self.dilations)
+
+    def arrays(self):
+        """x, w, b, r, dy"""
+        rng = np.random.default_rng(self.seed)
+        c, oc = self.groups * self.cg, self.groups * self.ocg
+        out = (self.n, oc, *self.out)
+        shapes = [(self.n, c, *self.size), (oc, self.cg, *self.kernel), (oc,), out, out]
+        return [rng.standard_normal(s, dtype=np.float32) for s in shapes]
+
+
+def taps(case, padded):
+    """Of each kernel tap: its index, and the padded inputs (N, groups, C/groups, OH, OW) that it meets."""
+    (oh, ow), (sh, sw), (dh, dw) = case.out, case.strides, case.dilations
+    grouped = padded.reshape(case.n, case.groups, case.cg, *padded.shape[2:])
+    for kh, kw in np.ndindex(case.kernel):
+        h, w = kh * dh, kw * dw
+        yield kh, kw, grouped[..., h:h + (oh - 1) * sh + 1:sh, w:w + (ow - 1) * sw + 1:sw]
+
+
+def pad(case, x):
+    top, left, bottom, right = case.pads
+    return np.pad(np.asarray(x, np.float64), ((0, 0), (0, 0), (top, bottom), (left, right)))
+
+
+def forward(case, x, w, b=None, r=None):
+    w = np.asarray(w, np.float64).reshape(case.groups, case.ocg, case.cg, *case.kernel)
+    z = sum(np.einsum("ngchw,goc->ngohw", part, w[..., kh, kw]) for kh, kw, part in taps(case, pad(case, x)))
+    z = z.reshape(case.n, -1, *case.out)
+    if b is not None:
+        z = z + b[:, None, None]
+    if r is not None:
+        z = z + r
+    return np.clip(z, case.lo, case.hi)
+
+
+def backward_data(case, dy, w):
+    w = np.asarray(w, np.float64).reshape(case.groups, case.ocg, case.cg, *case.kernel)
+    dy = np.asarray(dy, np.float64).reshape(case.n, case.groups, case.ocg, *case.out)
+    dx = pad(case, np.zeros((case.n, case.groups * case.cg, *case.size)))
+    for kh, kw, part in taps(case, dx):
+        part += np.einsum("ngohw,goc->ngchw", dy, w[..., kh, kw])
+    return dx[:, :, case.pads[0]:case.pads[0] + case.size[0], case.pads[1]:case.pads[1] + case.size[1]]
+
+
+def backward_weights(case, x, dy):
+    dy = np.asarray(dy, np.float64).reshape(case.n, case.groups, case.ocg, *case.out)
+    dw = np.zeros((case.groups, case.ocg, case.cg, *case.kernel))
+    for kh, kw, part in taps(case, pad(case, x)):
+        dw[..., kh, kw] = np.einsum("ngohw,ngchw->goc", dy, part)
+    return dw.reshape(-1, case.cg, *case.kernel)
+
+
+def test_reference_gradients_by_finite_differences():
+    case = Case(2, 2, 2, 3, (5, 6), (3, 2), (2, 1), (1, 2), (1, 0, 2, 1))
+    x, w, _, _, dy = case.arrays()
+    assert_close(backward_data(case, dy, w), numeric_gradient(lambda v: forward(case, v, w) * dy, x), 1e-7)
+    assert_close(backward_weights(case, x, dy), numeric_gradient(lambda v: forward(case, x, v) * dy, w), 1e-7)
+
+
+# ---- cases -------------------------------------------------------------------------------------------------
+def depthwise(c, size, kernel, **kw):
+    return Case(groups=c, size=size, kernel=kernel, **kw)
+
+
+SPECIAL = [
+    Case(),
+    Case(size=(1, 1), kernel=(1, 1)),
+    Case(cg=3, ocg=5, size=(1, 1), kernel=(3, 3), pads=(1, 1, 1, 1)),
+    Case(cg=4, ocg=16, size=(2, 3), kernel=(5, 7), pads=(2, 3, 2, 3)),  # larger than the picture
+    Case(cg=5, ocg=33, size=(9, 10), kernel=(1, 1), strides=(2, 3)),  # smaller than the stride
+    Case(cg=17, ocg=70, size=(6, 5), kernel=(6, 5)),  # a fully connected layer
+    Case(n=3, cg=31, ocg=65, size=(4, 9), kernel=(1, 1)),
+    Case(n=2, cg=3, ocg=20, size=(17, 19), kernel=(7, 7), strides=(2, 2), pads=(3, 3, 3, 3)),
+    Case(cg=16, ocg=32, size=(12, 11), pads=(0, 2, 3, 1), lo=0.0),
+    Case(groups=3, cg=2, ocg=17, size=(8, 7), dilations=(2, 3), pads=(2, 3, 1, 4), lo=-0.5, hi=0.5),
+    Case(groups=6, cg=1, ocg=2, size=(9, 9), pads=(1, 1, 1, 1)),  # a channel multiplier
+    Case(n=2, cg=64, ocg=48, size=(3, 40), pads=(1, 1, 1, 1), hi=6.0),
+    depthwise(1, (9, 9), (3, 3), pads=(1, 1, 1, 1)),
+    depthwise(32, (7, 7), (3, 3), pads=(1, 1, 1, 1), lo=0.0, hi=6.0),
+    depthwise(33, (15, 15), (3, 3), strides=(2, 2), pads=(0, 0, 1, 1)),
+    depthwise(200, (9, 11), (5, 5), pads=(2, 2, 2, 2), lo=0.0),
+    depthwise(40, (14, 29), (5, 5), strides=(2, 2), pads=(2, 2, 2, 2)),
+    depthwise(17, (3, 2), (5, 5), pads=(4, 3, 2, 3)),
+    depthwise(24, (13, 12), (3, 3), dilations=(2, 2), pads=(2, 2, 2, 2)),
+    depthwise(48, (7, 7), (7, 7)),
+    depthwise(20, (6, 31), (1, 3), strides=(1, 2), pads=(0, 1, 0, 1)),
+    depthwise(16, (11, 10), (3, 3), strides=(4, 5), pads=(1, 0, 0, 2)),
+]
+
+
+def random_case(seed, group_kind):
+    """Channels lie around the widths of vectors and panels."""
+    rng = np.random.default_rng(seed)
+    channels = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 20, 31, 32, 33]
+    while True:
+        groups, cg, ocg = {
+            "dense": (1, rng.choice([*channels, 64]), rng.choice([*channels, 47, 65, 70])),
+            "grouped": (rng.integers(2, 5), rng.choice([1, 2, 5, 16]), rng.choice([1, 2, 6, 17, 33])),
+            "depthwise": (rng.choice([*channels, 48, 65, 200]), 1, 1)}[group_kind]
+        top = 7 if group_kind == "depthwise" else 5
+        kernel, strides, dilations = rng.integers(1, top, 2), rng.integers(1, 4, 2), np.ones(2)
+        pads = rng.integers(0, 4, 4)
+        if rng.random() < 0.3:
+            dilations = rng.integers(1, 4, 2)
+        if rng.random() < 0.4:  # what networks use
+            kernel[:] = rng.choice([3, 5])
+            strides[:] = rng.choice([1, 2])
+        bounds = [(-INF, INF), (0.0, INF), (0.0, 6.0), (-1.0, 0.5)][rng.integers(4)]
+        size = rng.integers(1, 24, 2)
+        case = Case(int(rng.integers(1, 4)), int(groups), int(cg), int(ocg),
+                    *(tuple(map(int, v)) for v in (size, kernel, strides, dilations, pads)), *bounds, seed)
+        if min(case.out) >= 1:
+            return case
+
+
+def cases(algorithm, count=None):
+    kinds = ["depthwise"] if algorithm == "depthwise" else ["dense", "grouped", "depthwise"]
+    yield from (c for c in SPECIAL if algorithm != "depthwise" or c.cg == c.ocg == 1)
+    yield from (random_case(i, kinds[i % len(kinds)]) for i in range(count or MANY))
+
+
+# ---- running -----------------------------------------------------------------------------------------------
+def graph_of(case, arrays, constant_weights=True):
+    """y = clamp(conv + b + r), dx, dw of one convolution; b and r only if given."""
+    x, w, b, r, dy = arrays
+    given = {"x": x, "dy": dy, "r": r} if constant_weights else {"x": x, "dy": dy, "r": r, "w": w, "b": b}
+    given = {k: v for k, v in given.items() if v is not None}
+    known = {k: v for k, v in {"w": w, "b": b}.items() if v is not None} if constant_weights else {}
+    g = Graph(inputs={k: TensorSpec(v.shape) for k, v in given.items()}, constants=known)
+    g.specs.update(g.inputs)
+    inputs = ["x", "w", "b" if b is not None else None] + (["r"] if r is not None else [])
+    g.outputs = [g.emit("Conv", inputs if inputs[-1] else inputs[:2], lo=case.lo, hi=case.hi, **case.attrs),
+                 g.emit("ConvBackwardData", ["dy", "w"], shape=x.shape, **case.attrs),
+                 g.emit("ConvBackwardWeights", ["x", "dy"], shape=w.shape, **case.attrs)]
+    g.verify()
+    return g, given
+
+
+def plan_of(g, given, algorithm, threads=1):
+    plan = Plan(specialise(g, {k: v.shape for k, v in given.items()}), threads, {"convolution": algorithm})
+    used = {s.kernel for s in plan.steps}
+    assert used & set().union(*KERNELS.values()) == KERNELS[algorithm]
+    return plan
+
+
+def check(case, arrays, results):
+    x, w, b, r, dy = arrays
+    want = forward(case, x, w, b, r), backward_data(case, dy, w), backward_weights(case, x, dy)
+    for name, got, ref in zip(("y", "dx", "dw"), results, want, strict=True):
+        try:
+            assert_close(got, ref)
+        except AssertionError as error:
+            raise AssertionError(f"{name} of {case}: {error}") from None
+
+
+@every_isa
+@every_algorithm
+def test_all_passes_against_reference(isa, algorithm, monkeypatch):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    for i, case in enumerate(cases(algorithm)):
+        arrays = case.arrays()
+        if i % 3 == 0:
+            arrays[2] = arrays[3] = None  # neither bias nor residual
+        elif i % 3 == 1:
+            arrays[3] = None
+        g, given = graph_of(case, arrays, constant_weights=i % 2 == 0)
+        if i % 4 < 2:
+            g = inside(g)
+        check(case, arrays, plan_of(g, given, algorithm).run(*given.values()))
+
+
+@every_isa
+@every_algorithm
+def test_output_may_take_the_memory_of_the_residual(isa, algorithm, monkeypatch):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    dense = Case(2, 1, 16, 24, (7, 9), pads=(1, 1, 1, 1), lo=0.0)
+    narrow = depthwise(24, (7, 9), (3, 3), pads=(1, 1, 1, 1), lo=0.0)
+    for case in [narrow] if algorithm == "depthwise" else [narrow, dense]:
+        arrays = case.arrays()
+        g, given = graph_of(case, arrays)
+        plan = plan_of(inside(g), given, algorithm)
+        args = next(s.args for s in plan.steps if s.kernel in KERNELS[algorithm])
+        y = args["c" if algorithm == "im2col" else "y"].view
+        assert y.buffer is args["r"].view.buffer
+        check(case, arrays, plan.run(*given.values()))
+
+
+@every_isa
+@every_algorithm
+def test_threads_do_not_change_a_bit(isa, algorithm, monkeypatch):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    monkeypatch.setattr("edgecnn.graph.lowering.SERIAL_BELOW", 0)
+    for case in cases(algorithm, count=6):
+        arrays = case.arrays()
+        g, given = graph_of(case, arrays)
+        results = [plan_of(g, given, algorithm, threads).run(*given.values()) for threads in (1, 2, 3)]
+        for other in results[1:]:
+            for a, b in zip(results[0], other, strict=True):
+                assert a.tobytes() == b.tobytes(), case
+
+
+@every_isa
+def test_large_pictures_are_done_in_blocks_of_rows(isa, monkeypatch):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    monkeypatch.setattr("edgecnn.ops._im2col.WORKSPACE", 200)
+    for case in cases("im2col", count=6):
+        arrays = case.arrays()
+        g, given = graph_of(case, arrays)
+        check(case, arrays, plan_of(g, given, "im2col").run(*given.values()))
+
+
+# ---- nothing outside the views is touched ------------------------------------------------------------------
+def pages(shape, at_end):
+    """An array (channels-last memory for 4-D shapes) that ends where a page without access begins, or begins
+    where one ends; in logical shape."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    order = [0, *range(2, len(shape)), 1] if len(shape) == 4 else list(range(len(shape)))
+    count = int(np.prod(shape))
+    room = -(-4 * count // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, room + 2 * mmap.PAGESIZE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for page in (start, start + mmap.PAGESIZE + room):
+        assert libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+    first = mmap.PAGESIZE + (room - 4 * count if at_end else 0)
+    flat = np.frombuffer(memory, np.float32, count, first)
+    return flat.reshape([shape[a] for a in order]).transpose(np.argsort(order))
+
+
+def room_around(shape, at_end):
+    """A view of this shape in the middle of a larger array: other channels beside it, other pixels around."""
+    whole = np.zeros((shape[0] + 2, shape[2] + 3, shape[3] + 2, shape[1] + 5), np.float32)
+    return whole[1:-1, 2:-1, 1:-1, 3:-2].transpose(0, 3, 1, 2)
+
+
+def user_order(shape, at_end):
+    """As users give pictures: row-major."""
+    return np.zeros(shape, np.float32)
+
+
+def base_of(array):
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def view_of(ctx, array):
+    """The array's memory as the program sees it."""
+    base = base_of(array)
+    whole = ctx.constant(base.reshape(-1))
+    strides = tuple(s // 4 for s in array.strides)
+    return View(whole.buffer, array.shape, strides, (array.ctypes.data - base.ctypes.data) // 4)
+
+
+def place(make, shape, values, at_end, around):
+    """values in new memory, everything beside them `around`."""
+    array = make(shape, at_end)
+    base_of(array)[...] = around
+    array[...] = values
+    return array
+
+
+def run_placed(case, algorithm, make, make_out, at_end, threads=1):
+    """The three passes over arrays whose memory `make` and `make_out` lay out, all beside them checked."""
+    x, w, b, r, dy = case.arrays()
+    nan, sentinel = np.float32(np.nan), np.float32(1.25e30)
+    flat = pages if make is pages else user_order
+    xs, dys = place(make, x.shape, x, at_end, nan), place(make, dy.shape, dy, at_end, nan)
+    rs = place(pages if make is pages else room_around, r.shape, r, at_end, nan)
+    ws, bs = place(user_order, w.shape, w, at_end, nan), place(flat, b.shape, b, at_end, nan)
+    dy_image = place(pages if make is pages else room_around, dy.shape, dy, at_end, nan)
+    out = [place(make_out, y.shape, 0, at_end, sentinel) for y in (dy, x)]
+    out.append(place(user_order, w.shape, 0, at_end, sentinel))
+
+    ctx = Lowering(Graph(), threads)
+    v = [view_of(ctx, a) for a in (xs, bs, rs, dys, dy_image, *out)]
+    weights = conv.split_groups(view_of(ctx, ws), case.groups)
+    gradient = conv.split_groups(v[7], case.groups)
+    lower_forward, lower_backward_data, lower_backward_weights = (
+        next(a.lower for a in algorithms if a.name == algorithm)
+        for algorithms in (conv.FORWARD, conv.BACKWARD_DATA, conv.BACKWARD_WEIGHTS))
+    lower_forward(ctx, conv.Forward(v[0], weights, v[1], v[2], v[5], case.geometry, case.lo, case.hi))
+    lower_backward_data(ctx, v[3], weights, v[6], case.geometry)
+    lower_backward_weights(ctx, v[0], v[4], gradient, case.geometry)
+    arena = plan_arena(ctx.buffers)
+    for steps in (ctx.once, ctx.steps):
+        ctx.program(steps, arena).run(np.zeros(0, np.uint64), threads)
+    check(case, (x, w, b, r, dy), out)
+    for array in out:
+        array[...] = sentinel
+        assert (base_of(array) == sentinel).all(), f"{case}: wrote beside its output"
+
+
+@every_isa
+@every_algorithm
+@pytest.mark.parametrize("make", [room_around, user_order])
+def test_views_in_larger_memory(isa, algorithm, make, monkeypatch):
+    """NaN around the inputs would spread into results; a store beside an output would hit the sentinel."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    for case in cases(algorithm, count=8):
+        run_placed(case, algorithm, make, room_around, at_end=True)
+
+
+def in_child(*args):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, __file__, *args]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+
+
+def child(algorithm):
+    """Runs in a process of its own: an access past an array would kill it."""
+    for case in cases(algorithm, count=8):
+        for at_end in (True, False):
+            run_placed(case, algorithm, pages, pages, at_end)
+
+
+@every_isa
+@every_algorithm
+def test_ends_of_buffers_touch_forbidden_pages(isa, algorithm, monkeypatch):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    done = in_child(algorithm)
+    assert done.returncode == 0, done.stderr[-2000:] or signal.Signals(-done.returncode)
+
+
+@pytest.mark.parametrize("end", ["0", "1"])
+def test_forbidden_pages_kill(end):
+    assert in_child("read", end).returncode == -signal.SIGSEGV
+
+
+# ---- meaning and messages ----------------------------------------------------------------------------------
+def test_nan_and_infinity_pass_through():
+    relu6 = {"lo": 0.0, "hi": 6.0}
+    for case in Case(cg=3, ocg=20, size=(9, 9), **relu6), depthwise(20, (9, 9), (3, 3), **relu6):
+        for algorithm in ALGORITHMS[:2 if case.cg > 1 else 3]:
+            x, w, b, _, dy = case.arrays()
+            x[0, 0, 4, 4] = np.nan
+            x[0, 1, 4, 4] = np.inf
+            g, given = graph_of(case, [x, w, b, None, dy])
+            got = plan_of(g, given, algorithm).run(*given.values())[0]
+            with np.errstate(invalid="ignore"):
+                want = forward(case, x, w, b)
+            assert np.isnan(want).any()
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+            np.testing.assert_allclose(got, want, 1e-4, 1e-5)
+
+
+def infer(x, w, b=None, **attrs):
+    g = Graph(inputs={"x": TensorSpec(x), "w": TensorSpec(w), **({"b": TensorSpec(b)} if b else {})})
+    g.specs.update(g.inputs)
+    return g.emit("Conv", list(g.inputs), **attrs)
+
+
+@pytest.mark.parametrize("error, message, args, attrs", [
+    (ShapeError, "input has 3 channels, weights .* with 1 groups take 4", [(1, 3, 8, 8), (5, 4, 3, 3)], {}),
+    (ShapeError, "multiple of the groups", [(1, 4, 8, 8), (5, 2, 3, 3)], {"group": 2}),
+    (ShapeError, "2x9 pixels is smaller than the kernel .3, 3.*larger pictures",
+     [(1, 4, 2, 9), (5, 4, 3, 3)], {}),
+    (ShapeError, "smaller than the kernel", [(1, 4, 4, 4), (5, 4, 3, 3)], {"dilations": (2, 2)}),
+    (ShapeError, r"bias has shape \(4,\), needed \(5,\)", [(1, 4, 8, 8), (5, 4, 3, 3), (4,)], {}),
+    (UnsupportedError, "only 2-D convolutions", [(1, 4, 8), (5, 4, 3)], {}),
+    (UnsupportedError, "only 2-D convolutions", [(1, 4, 8, 8, 8), (5, 4, 3, 3, 3)], {}),
+])
+def test_error_messages(error, message, args, attrs):
+    with pytest.raises(error, match=message):
+        infer(*args, **attrs)
+
+
+def test_layouts_of_this_file():
+    """The guards above guard what they say."""
+    assert tuple(s // 4 for s in pages((2, 3, 4, 5), True).strides) == channels_last((2, 3, 4, 5))
+    assert tuple(s // 4 for s in user_order((2, 3, 4, 5), True).strides) == row_major((2, 3, 4, 5))
+    assert base_of(room_around((2, 3, 4, 5), True)).size > 2 * 3 * 4 * 5
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "read":
+        at_end = sys.argv[2] == "1"
+        array = pages((1000,), at_end)
+        print(ctypes.c_float.from_address(array.ctypes.data + (4000 if at_end else -4)).value)
+    else:
+        child(sys.argv[1])
