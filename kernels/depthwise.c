@@ -1,15 +1,15 @@
 /* Depthwise convolution of channels-last images: every channel has its own KH x KW filter.
  *
- * A strip of P neighbouring output pixels is computed for one vector of channels after the other: memory is read in the
- * order it lies, and a loaded input column serves all the taps that fall on it. P, KW and the stride are compile-time
- * constants for the common kernels (KINDS); any other kernel is a strip of one pixel with KW columns of its own.
- * No padding is copied: tap rows outside the picture are left out of the loop, and strips that hang over its left or
- * right edge take a variant that checks each column. */
+ * A strip of P neighbouring output pixels is computed for one vector of channels after the other: memory is
+ * read in the order it lies, and a loaded input column serves all the taps that fall on it. P, KW and stride
+ * are compile-time constants for the common kernels; any other kernel is a strip of one pixel and its KW columns.
+ * No padding is copied: tap rows outside the picture are left out of the loop, and strips that hang over its
+ * left or right edge take a variant that checks each column. */
 #include "simd.h"
 
 enum { MAX_P = 7, MAX_KW = 5 }; /* of the compile-time kinds */
 
-/* P output pixels and the columns of input below them; column j is tap kw of pixel p where j == p * stride + kw. */
+/* P output pixels and the columns of input below them; column p * stride + kw is tap kw of pixel p. */
 typedef struct {
     int64_t begin, end;    /* channels */
     const float *x;        /* column 0 in tap row 0, channel 0; may lie outside the picture */
@@ -23,7 +23,7 @@ typedef struct {
     float lo, hi;
 } strip;
 
-/* Variants of a strip: with every column inside the picture, with a check of each, with that for a partial vector. */
+/* Variants of a strip: every column inside the picture; a check of each; that check and a partial vector. */
 enum { INSIDE, EDGE, TAIL, VARIANTS };
 
 INLINE vf take(int variant, const float *p, int64_t n) { return variant == TAIL ? load_n(p, n) : load(p); }
@@ -53,8 +53,10 @@ INLINE void forward_strip(int P, int64_t KW, int S, int variant, const strip *sh
                 if (outside(variant, s, j)) continue;
                 const vf v = take(variant, x + j * s->x_w, n);
 #pragma GCC unroll 8
-                for (int p = 0; p < P; p++)
-                    if (j >= p * S && j - p * S < KW) acc[p] += v * take(variant, w + (j - p * S) * s->w_w, n);
+                for (int p = 0; p < P; p++) {
+                    const int64_t kw = j - p * S;
+                    if (kw >= 0 && kw < KW) acc[p] += v * take(variant, w + kw * s->w_w, n);
+                }
             }
         }
 #pragma GCC unroll 8
@@ -84,8 +86,10 @@ INLINE void weights_strip(int P, int64_t KW, int S, int variant, const strip *sh
                 if (outside(variant, s, j)) continue;
                 const vf v = take(variant, x + j * s->x_w, n);
 #pragma GCC unroll 8
-                for (int p = 0; p < P; p++)
-                    if (j >= p * S && j - p * S < KW) acc[j - p * S] += v * dy[p];
+                for (int p = 0; p < P; p++) {
+                    const int64_t kw = j - p * S;
+                    if (kw >= 0 && kw < KW) acc[kw] += v * dy[p];
+                }
             }
 #pragma GCC unroll 5
             for (int64_t kw = 0; kw < KW; kw++) put(variant, dw + kw * s->w_w, acc[kw], n);
@@ -101,8 +105,9 @@ INLINE void weights_any(int variant, const strip *shared) {
         const vf dy = take(variant, s->dy + c, n);
         for (int64_t kh = s->top; kh < s->bottom; kh++)
             for (int64_t kw = s->left; kw < s->right; kw++) {
+                const float *x = s->x + kh * s->x_h + kw * s->x_w + c;
                 float *dw = s->dw + kh * s->w_h + kw * s->w_w + c;
-                put(variant, dw, take(variant, dw, n) + take(variant, s->x + kh * s->x_h + kw * s->x_w + c, n) * dy, n);
+                put(variant, dw, take(variant, dw, n) + take(variant, x, n) * dy, n);
             }
     }
 }
@@ -120,25 +125,28 @@ typedef struct {
     static void pass##_##p##_##kw##_##s##_##v(const strip *t) { pass##_strip(p, kw, s, v, t); }
 #define STRIP(pass, p, kw, s)                                                                                \
     STRIP_ONE(pass, p, kw, s, INSIDE) STRIP_ONE(pass, p, kw, s, EDGE) STRIP_ONE(pass, p, kw, s, TAIL)
-#define KIND(pass, kw, s) STRIP(pass, 7, kw, s) STRIP(pass, 4, kw, s) STRIP(pass, 2, kw, s) STRIP(pass, 1, kw, s)
+#define KIND(pass, kw, s)                                                                                    \
+    STRIP(pass, 7, kw, s) STRIP(pass, 4, kw, s) STRIP(pass, 2, kw, s) STRIP(pass, 1, kw, s)
 #define NAMES(pass, p, kw, s)                                                                                \
     {pass##_##p##_##kw##_##s##_INSIDE, pass##_##p##_##kw##_##s##_EDGE, pass##_##p##_##kw##_##s##_TAIL}
 #define ROW(pass, kw, s)                                                                                     \
     {kw, s, {NAMES(pass, 7, kw, s), NAMES(pass, 4, kw, s), NAMES(pass, 2, kw, s), NAMES(pass, 1, kw, s)}}
 
 /* 1 and 2 taps are phases of a stride of 2 in backward_data. */
-KIND(forward, 1, 1) KIND(forward, 2, 1) KIND(forward, 3, 1) KIND(forward, 5, 1) KIND(forward, 3, 2) KIND(forward, 5, 2)
+KIND(forward, 1, 1) KIND(forward, 2, 1) KIND(forward, 3, 1) KIND(forward, 5, 1)
+KIND(forward, 3, 2) KIND(forward, 5, 2)
 static void forward_whole(const strip *s) { forward_strip(1, s->KW, 1, EDGE, s); }
 static void forward_tail(const strip *s) { forward_strip(1, s->KW, 1, TAIL, s); }
-static const kind forward_kinds[] = {ROW(forward, 1, 1), ROW(forward, 2, 1), ROW(forward, 3, 1), ROW(forward, 5, 1),
-                                     ROW(forward, 3, 2), ROW(forward, 5, 2), {0}};
+static const kind forward_kinds[] = {
+    ROW(forward, 1, 1), ROW(forward, 2, 1), ROW(forward, 3, 1), ROW(forward, 5, 1),
+    ROW(forward, 3, 2), ROW(forward, 5, 2), {0}};
 static const kind forward_other = {0, 0, {[SIZES - 1] = {forward_whole, forward_whole, forward_tail}}};
 
 KIND(weights, 3, 1) KIND(weights, 5, 1) KIND(weights, 3, 2) KIND(weights, 5, 2)
 static void weights_whole(const strip *s) { weights_any(EDGE, s); }
 static void weights_tail(const strip *s) { weights_any(TAIL, s); }
-static const kind weights_kinds[] = {ROW(weights, 3, 1), ROW(weights, 5, 1), ROW(weights, 3, 2), ROW(weights, 5, 2),
-                                     {0}};
+static const kind weights_kinds[] = {
+    ROW(weights, 3, 1), ROW(weights, 5, 1), ROW(weights, 3, 2), ROW(weights, 5, 2), {0}};
 static const kind weights_other = {0, 0, {[SIZES - 1] = {weights_whole, weights_whole, weights_tail}}};
 
 static const kind *find(const kind *kinds, const kind *other, int64_t KW, int64_t stride, int64_t dilation) {
@@ -186,8 +194,8 @@ static void walk_row(const kind *k, strip s, row_geometry g) {
 }
 
 /* y = clamp(conv(x, w) + b + r, lo, hi).
- * x (N, C, H, W), r (like y, or NULL) and y (N, C, OH, OW) channels-last; w (KH, KW, C), channels side by side, any other
- * strides; b (C) or NULL. Work items: blocks of rows x channels of an image. y may be r. */
+ * x (N, C, H, W), r (like y, or NULL) and y (N, C, OH, OW) channels-last; w (KH, KW, C), its channels side
+ * by side; b (C) or NULL. Work items: blocks of rows x channels of an image. y may be r. */
 DEFINE(depthwise_forward) {
     const kind *k = find(forward_kinds, &forward_other, a->KW, a->stride[1], a->dilation[1]);
     const int64_t nr = ceil_div(a->OH, a->rows), nc = ceil_div(a->C, a->channels);
@@ -200,7 +208,8 @@ DEFINE(depthwise_forward) {
             const range taps = inside(h0, a->dilation[0], a->KH, a->H);
             walk_row(k, (strip){
                 .begin = c, .end = min64(a->C, c + a->channels),
-                .x = a->x + n * a->x_s[0] + h0 * a->x_s[1], .x_h = a->dilation[0] * a->x_s[1], .x_w = a->x_s[2],
+                .x = a->x + n * a->x_s[0] + h0 * a->x_s[1],
+                .x_h = a->dilation[0] * a->x_s[1], .x_w = a->x_s[2],
                 .top = taps.begin, .bottom = taps.end, .KW = a->KW,
                 .w = a->w, .w_h = a->w_s[0], .w_w = a->w_s[1], .b = a->b,
                 .r = a->r ? a->r + n * a->r_s[0] + oh * a->r_s[1] : 0, .r_w = a->r_s[2],
@@ -210,8 +219,8 @@ DEFINE(depthwise_forward) {
     }
 }
 
-/* slabs[s] = sum over the s-th share of the N * OH output rows of x dy, (KH, KW, C) each: work items are slabs times
- * blocks of channels, so that the order of summation does not depend on the threads. */
+/* dw[s] = sum over the s-th share of the N * OH output rows of x dy, (KH, KW, C) each. Work items are slabs
+ * times blocks of channels, so that the order of summation does not depend on the threads. */
 DEFINE(depthwise_backward_weights) {
     const kind *k = find(weights_kinds, &weights_other, a->KW, a->stride[1], a->dilation[1]);
     const int64_t nc = ceil_div(a->C, a->channels), size = a->KH * a->KW * a->C;
@@ -228,7 +237,8 @@ DEFINE(depthwise_backward_weights) {
             const range taps = inside(h0, a->dilation[0], a->KH, a->H);
             walk_row(k, (strip){
                 .begin = c, .end = end,
-                .x = a->x + n * a->x_s[0] + h0 * a->x_s[1], .x_h = a->dilation[0] * a->x_s[1], .x_w = a->x_s[2],
+                .x = a->x + n * a->x_s[0] + h0 * a->x_s[1],
+                .x_h = a->dilation[0] * a->x_s[1], .x_w = a->x_s[2],
                 .top = taps.begin, .bottom = taps.end, .KW = a->KW,
                 .dw = dw, .w_h = a->KW * a->C, .w_w = a->C,
                 .dy = a->dy + n * a->dy_s[0] + oh * a->dy_s[1], .y_w = a->dy_s[2]}, g);
@@ -247,7 +257,8 @@ DEFINE(depthwise_sum_slabs) {
                 const float *slab = a->slabs + (kh * a->KW + kw) * a->C + c;
                 float *dw = a->dw + c * a->dw_s[0] + kh * a->dw_s[1] + kw * a->dw_s[2];
                 vf sum = splat(0);
-                for (int64_t s = 0; s < a->count; s++, slab += size) sum += n == VL ? load(slab) : load_n(slab, n);
+                for (int64_t s = 0; s < a->count; s++, slab += size)
+                    sum += n == VL ? load(slab) : load_n(slab, n);
                 for (int64_t i = 0; i < n; i++) dw[i * a->dw_s[0]] = sum[i];
             }
 }

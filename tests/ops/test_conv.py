@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ ALGORITHMS = ["direct", "im2col", "depthwise"]
 KERNELS = {"direct": {"conv_direct", "conv_backward_weights"}, "im2col": {"gemm"},
            "depthwise": {"depthwise_forward", "depthwise_backward_weights"}}
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
-MANY = 400 if os.environ.get("EDGECNN_TEST_FULL") else 40
+MANY = 1000 if os.environ.get("EDGECNN_TEST_FULL") else 40
 
 
 # ---- the reference -----------------------------------------------------------------------------------------
@@ -209,13 +209,15 @@ def plan_of(g, given, algorithm, threads=1):
 
 
 def check(case, arrays, results):
+    """Errors are relative to the largest sum; that of y before its clamp, which may leave only small
+    differences of large terms."""
     x, w, b, r, dy = arrays
-    want = forward(case, x, w, b, r), backward_data(case, dy, w), backward_weights(case, x, dy)
-    for name, got, ref in zip(("y", "dx", "dw"), results, want, strict=True):
-        try:
-            assert_close(got, ref)
-        except AssertionError as error:
-            raise AssertionError(f"{name} of {case}: {error}") from None
+    sums = forward(replace(case, lo=-INF, hi=INF), x, w, b, r)
+    want = np.clip(sums, case.lo, case.hi), backward_data(case, dy, w), backward_weights(case, x, dy)
+    for name, got, ref, scale in zip(("y", "dx", "dw"), results, want, (sums, *want[1:]), strict=True):
+        assert got.shape == ref.shape
+        error = np.abs(got - ref).max()
+        assert error <= 1e-5 * max(1.0, np.abs(scale).max()), f"{name} of {case}: error {error}"
 
 
 @every_isa
