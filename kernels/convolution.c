@@ -432,45 +432,90 @@ INLINE panel_at locate(int64_t panel, int64_t OCg, const int64_t *s) {
     return (panel_at){panel / per * s[0] + oc * s[1], min64(NR, OCg - oc)};
 }
 
-/* How many channels to move at a time, so that w is read or written along its memory and the part of the panel that
- * this touches (step x taps rows of NR floats) stays in L1. */
-INLINE int64_t channel_step(const int64_t *s, int64_t taps) { return s[1] < s[2] ? 1 : max64(1, 144 / taps); }
+/* How w lies: rows of `length` contiguous floats, one for each output channel and each of `rows` strides `step`; float l of
+ * row r is the weight of channel `channel` and tap `tap`. Either whole rows (C/groups, KH, KW), or only the taps of a
+ * channel, perhaps backwards, when output channels lie closer than input channels (backward_data). */
+typedef struct {
+    int64_t rows, step, length, origin;
+    int flipped, whole;
+} rows_of_w;
 
-/* packed = w, any strides; negative ones flip the taps and swapped ones exchange the channels, as backward_data needs. */
-DEFINE(conv_pack_weights) {
-    const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, *s = a->w_s;
-    const int64_t step = channel_step(s, a->KH * a->KW);
-    const range mine = share(a->groups * ceil_div(OCg, NR), tid, nthreads);
+INLINE int describe(const int64_t *s, int64_t Cg, int64_t KH, int64_t KW, rows_of_w *r) {
+    const int64_t taps = KH * KW;
+    const int up = (KW == 1 || s[4] == 1) && (KH == 1 || s[3] == KW), down = s[4] == -1 && s[3] == -KW;
+    const int whole = up && s[2] == taps;
+    *r = whole ? (rows_of_w){1, 0, Cg * taps, 0, 0, 1}
+               : (rows_of_w){Cg, s[2], taps, down && !up ? 1 - taps : 0, down && !up, 0};
+    return s[1] != 1 && (whole || ((up || down) && s[1] >= taps));
+}
+
+/* Where float l of row r goes in its panel. */
+INLINE int64_t place(const rows_of_w *r, int64_t row, int64_t l, int64_t Cg, int64_t taps) {
+    const int64_t c = r->whole ? l / taps : row, t = r->whole ? l % taps : r->flipped ? taps - 1 - l : l;
+    return (t * Cg + c) * NR;
+}
+
+/* Moves VL output channels (n of them real) x m <= VL floats of a row between w and packed. */
+INLINE void move_block(float *w, int64_t oc_step, int64_t n, const rows_of_w *r, int64_t row, int64_t l0, int64_t m,
+                       float *packed, int64_t Cg, int64_t taps, int unpack) {
+    vf block[VL];
+    for (int64_t l = 0; unpack && l < VL; l++)
+        block[l] = l < m ? load(packed + place(r, row, l0 + l, Cg, taps)) : splat(0);
+    for (int64_t j = 0; !unpack && j < VL; j++)
+        block[j] = j >= n ? splat(0) : m == VL ? load(w + j * oc_step) : load_n(w + j * oc_step, m);
+    transpose(block);
+    for (int64_t l = 0; !unpack && l < m; l++) store(packed + place(r, row, l0 + l, Cg, taps), block[l]);
+    for (int64_t j = 0; unpack && j < n; j++)
+        if (m == VL) store(w + j * oc_step, block[j]);
+        else store_n(w + j * oc_step, block[j], m);
+}
+
+/* One panel of which nc output channels are real, VL channels at a time. */
+INLINE void move_panel(float *w, const int64_t *s, int64_t nc, float *packed, const rows_of_w *r, int64_t Cg,
+                       int64_t taps, int unpack) {
+    for (int64_t row = 0; row < r->rows; row++)
+        for (int64_t l0 = 0; l0 < r->length; l0 += VL)
+            for (int64_t j = 0; j < NR; j += VL)
+                move_block(w + r->origin + row * r->step + j * s[1] + l0, s[1], max64(0, min64(VL, nc - j)), r, row, l0,
+                           min64(VL, r->length - l0), packed + j, Cg, taps, unpack);
+}
+
+/* The same for any strides. */
+INLINE void move_any(float *w, const int64_t *s, int64_t nc, float *packed, int64_t Cg, int64_t KH, int64_t KW,
+                     int unpack) {
+    for (int64_t kh = 0; kh < KH; kh++)
+        for (int64_t kw = 0; kw < KW; kw++)
+            for (int64_t c = 0; c < Cg; c++, packed += NR) {
+                float *at = w + c * s[2] + kh * s[3] + kw * s[4];
+                if (s[1] == 1 && nc >= NR) {
+                    memcpy(unpack ? at : packed, unpack ? packed : at, NR * sizeof *at);
+                    continue;
+                }
+                for (int64_t j = 0; unpack && j < min64(nc, NR); j++) at[j * s[1]] = packed[j];
+                for (int64_t j = 0; !unpack && j < NR; j++) packed[j] = j < nc ? at[j * s[1]] : 0;
+            }
+}
+
+INLINE void move_weights(float *w, const int64_t *s, float *packed, int64_t OC, int64_t C, int64_t KH, int64_t KW,
+                         int64_t groups, int unpack, int tid, int nthreads) {
+    const int64_t Cg = C / groups, OCg = OC / groups, size = KH * KW * Cg * NR;
+    const range mine = share(groups * ceil_div(OCg, NR), tid, nthreads);
+    rows_of_w r;
+    const int regular = describe(s, Cg, KH, KW, &r);
     for (int64_t panel = mine.begin; panel < mine.end; panel++) {
         const panel_at at = locate(panel, OCg, s);
-        float *packed = a->packed + panel * a->KH * a->KW * Cg * NR;
-        if (at.nc < NR) memset(packed, 0, (size_t)(a->KH * a->KW * Cg * NR) * sizeof *packed);
-        for (int64_t c0 = 0; c0 < Cg; c0 += step)
-            for (int64_t j = 0; j < at.nc; j++)
-                for (int64_t c = c0; c < min64(Cg, c0 + step); c++) {
-                    const float *w = a->w + at.offset + j * s[1] + c * s[2];
-                    float *p = packed + c * NR + j;
-                    for (int64_t kh = 0; kh < a->KH; kh++)
-                        for (int64_t kw = 0; kw < a->KW; kw++, p += Cg * NR) *p = w[kh * s[3] + kw * s[4]];
-                }
+        if (regular) move_panel(w + at.offset, s, at.nc, packed + panel * size, &r, Cg, KH * KW, unpack);
+        else move_any(w + at.offset, s, at.nc, packed + panel * size, Cg, KH, KW, unpack);
     }
+}
+
+/* packed = w (groups, OC/groups, C/groups, KH, KW), any strides; negative ones flip the taps and exchanged ones the
+ * channels, as backward_data needs. */
+DEFINE(conv_pack_weights) {
+    move_weights((float *)a->w, a->w_s, a->packed, a->OC, a->C, a->KH, a->KW, a->groups, 0, tid, nthreads);
 }
 
 /* w = packed, the inverse: for gradients of the weights. */
 DEFINE(conv_unpack_weights) {
-    const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, *s = a->w_s;
-    const int64_t step = channel_step(s, a->KH * a->KW);
-    const range mine = share(a->groups * ceil_div(OCg, NR), tid, nthreads);
-    for (int64_t panel = mine.begin; panel < mine.end; panel++) {
-        const panel_at at = locate(panel, OCg, s);
-        const float *packed = a->packed + panel * a->KH * a->KW * Cg * NR;
-        for (int64_t c0 = 0; c0 < Cg; c0 += step)
-            for (int64_t j = 0; j < at.nc; j++)
-                for (int64_t c = c0; c < min64(Cg, c0 + step); c++) {
-                    float *w = a->w + at.offset + j * s[1] + c * s[2];
-                    const float *p = packed + c * NR + j;
-                    for (int64_t kh = 0; kh < a->KH; kh++)
-                        for (int64_t kw = 0; kw < a->KW; kw++, p += Cg * NR) w[kh * s[3] + kw * s[4]] = *p;
-                }
-    }
+    move_weights(a->w, a->w_s, (float *)a->packed, a->OC, a->C, a->KH, a->KW, a->groups, 1, tid, nthreads);
 }

@@ -148,6 +148,35 @@ INLINE vf vexp(vf x) {
     return blend(x == x, y, x);
 }
 
+/* Exchanges rows and columns of VL vectors in log2(VL) stages: stage s swaps the off-diagonal s x s blocks. */
+#if defined(__AVX512F__)
+#define LANES(f, s) {f(0, s), f(1, s), f(2, s), f(3, s), f(4, s), f(5, s), f(6, s), f(7, s), f(8, s), f(9, s),         \
+                     f(10, s), f(11, s), f(12, s), f(13, s), f(14, s), f(15, s)}
+#elif defined(__AVX__)
+#define LANES(f, s) {f(0, s), f(1, s), f(2, s), f(3, s), f(4, s), f(5, s), f(6, s), f(7, s)}
+#else
+#define LANES(f, s) {f(0, s), f(1, s), f(2, s), f(3, s)}
+#endif
+#define UPPER(i, s) ((i) & (s) ? (i) - (s) + VL : (i))
+#define LOWER(i, s) ((i) & (s) ? (i) + VL : (i) + (s))
+#define STAGE(s)                                                                         \
+    for (int i = 0; i < VL; i++)                                                         \
+        if (!(i & (s))) {                                                                \
+            const vf a = m[i], b = m[i + (s)];                                           \
+            m[i] = __builtin_shuffle(a, b, (vi)LANES(UPPER, s));                         \
+            m[i + (s)] = __builtin_shuffle(a, b, (vi)LANES(LOWER, s));                   \
+        }
+INLINE void transpose(vf m[VL]) {
+    STAGE(1)
+    STAGE(2)
+#if defined(__AVX__)
+    STAGE(4)
+#endif
+#if defined(__AVX512F__)
+    STAGE(8)
+#endif
+}
+
 /* The half-open share [begin, end) of n items that thread tid of nthreads takes. */
 typedef struct { int64_t begin, end; } range;
 INLINE range share(int64_t n, int tid, int nthreads) {
