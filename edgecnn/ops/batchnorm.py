@@ -227,7 +227,7 @@ class BatchNormBackward(Op):
     def lower(self, ctx, node):
         lo, hi, frozen = (self.attr(node, key) for key in ("lo", "hi", "frozen"))
         dy, x = images(ctx, node.inputs[0]), images(ctx, node.inputs[1])
-        y = images(ctx, node.inputs[3]) if len(node.inputs) > 3 else None
+        y = images(ctx, node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] else None
         statistics = ctx.input(node.inputs[2])
         name_dx, name_dscale, name_db, name_dr = node.outputs
         dz = as_images(ctx.output(name_dr, over=node.inputs[0])) if name_dr else None
