@@ -2,7 +2,7 @@
  *
  * A strip of P neighbouring output pixels is computed for one vector of channels after the other: memory is
  * read in the order it lies, and a loaded input column serves all the taps that fall on it. P, KW and stride
- * are compile-time constants for the common kernels; any other kernel is a strip of one pixel and its KW columns.
+ * are compile-time constants for the common kernels; any other kernel is a strip of one pixel, KW columns.
  * No padding is copied: tap rows outside the picture are left out of the loop, and strips that hang over its
  * left or right edge take a variant that checks each column. */
 #include "simd.h"

@@ -1,5 +1,5 @@
 /* Convolution the plain way: the inputs of every output pixel copied side by side (im2col), then a matrix
- * product. Takes everything, shares nothing with convolution.c: the other algorithms can be compared with it. */
+ * product. Takes everything, shares nothing with convolution.c: what the others can be compared with. */
 #include "simd.h"
 
 /* col[oh][ow][c][kh][kw] = x[c][h][w] of one image, 0 where a tap falls outside. A block of rows is asked for
