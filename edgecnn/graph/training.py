@@ -150,9 +150,9 @@ def order_effects(g: Graph) -> None:
     updates = [n for n in g.nodes if g.op(n).effect and not any(uses[o] for o in n.outputs)]
     moved = {id(n) for n in updates}
     others = [n for n in g.nodes if id(n) not in moved]
-    last = {value: i for i, n in enumerate(others) for value in (*n.inputs, *n.outputs)}
+    last = {value: i for i, n in enumerate(others) for value in (*n.inputs, *n.outputs) if value}
     places = [(i, 0, n) for i, n in enumerate(others)]
-    places += [(max(last.get(v, -1) for v in n.inputs), 1, n) for n in updates]
+    places += [(max(last.get(v, -1) for v in n.inputs if v), 1, n) for n in updates]
     g.nodes = [n for *_, n in sorted(places, key=lambda p: p[:2])]
 
 

@@ -144,6 +144,10 @@ class Op:
         """Takes a following clamp into this node; whether it did."""
         return False
 
+    def absorb_padding(self, g, node: Node, before: list[int], after: list[int]) -> bool:
+        """Takes a zero border that was put around its first input's pixels into this node; whether it did."""
+        return False
+
     def is_residual_add(self, g, node: Node) -> bool:
         """Whether the node adds two values of the same shape."""
         return False

@@ -112,6 +112,14 @@ class Conv(Op):
         node.attrs["hi"] = min(hi, self.attr(node, "hi"))
         return node.attrs["lo"] <= node.attrs["hi"]
 
+    def absorb_padding(self, g, node, before, after):
+        if self.attr(node, "auto_pad") not in ("NOTSET", "VALID", ""):
+            return False
+        own = self.attr(node, "pads") if self.attr(node, "auto_pad") != "VALID" else None
+        node.attrs["pads"] = tuple(p + q for p, q in zip(own or (0, 0, 0, 0), (*before, *after), strict=True))
+        node.attrs["auto_pad"] = "NOTSET"
+        return True
+
     def lower(self, ctx, node):
         geo, _ = self.geometry(node, ctx.spec(node.inputs[0]), ctx.spec(node.inputs[1]))
         x, w = conv.input_image(ctx, node.inputs[0]), conv.split_groups(ctx.input(node.inputs[1]), self.attr(node, "group"))

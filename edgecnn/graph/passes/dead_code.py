@@ -9,7 +9,7 @@ def run(g: Graph) -> None:
     needed, kept = set(g.outputs), []
     for node in reversed(g.nodes):
         if g.op(node).effect or needed.intersection(node.outputs):
-            needed.update(node.inputs)
+            needed.update(i for i in node.inputs if i)
             kept.append(node)
     g.nodes = kept[::-1]
     g.constants = {k: v for k, v in g.constants.items() if k in needed}
