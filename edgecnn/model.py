@@ -170,12 +170,12 @@ class Model:
         self.frozen = set()
 
     def _find(self, name: str) -> Node:
-        """The last node that computes, is called, or has parameters that start with `name`."""
+        """The node that computes tensor `name`, else the last one that is called so or has parameters that start so."""
         def matches(node: Node) -> bool:
-            return name in node.outputs or name == node.name or any(
-                i == name or i.startswith(name + ".") for i in node.inputs if i in self.graph.params)
+            return name == node.name or any(i == name or i.startswith(name + ".") for i in node.inputs
+                                            if i in self.graph.params)
 
-        found = [n for n in self.graph.nodes if matches(n)]
+        found = [n for n in self.graph.nodes if name in n.outputs] or [n for n in self.graph.nodes if matches(n)]
         if not found:
             layers = list(dict.fromkeys(p.rsplit(".", 1)[0] for p in self.graph.trainable()))
             raise ModelError(f"{self.name} has no tensor, node or layer {name!r}; layers are {', '.join(layers[:40])}")

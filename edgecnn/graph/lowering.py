@@ -109,11 +109,12 @@ class Lowering:
         return self._bind(value, self.temp(spec.shape, spec.dtype, strides))
 
     def may_overwrite(self, value: str) -> bool:
-        """Whether the present node is the last to read the memory behind `value` (and no constant or user memory)."""
+        """Whether the memory behind `value` is free after the present node: nobody reads it later, no other input of the
+        node lies in it, and it is no constant or user memory."""
         buffer = self.input(value).buffer
-        mine = sum(self._node.inputs.count(v) for v in set(self._node.inputs)
-                   if v in self._views and self._views[v].buffer is buffer) if self._node else 0
-        return buffer.data is None and buffer.external is None and self._readers[id(buffer)] == mine
+        mine = [v for v in self._node.inputs if v in self._views and self._views[v].buffer is buffer] if self._node else []
+        return (buffer.data is None and buffer.external is None and mine == [value]
+                and self._readers[id(buffer)] == 1)
 
     def alias(self, value: str, view: View) -> None:
         """The output lies where `view` says: no step needed. A placed output is copied to its place."""

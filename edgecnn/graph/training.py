@@ -84,7 +84,7 @@ def loss_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: l
         raise ModelError(f"a value of the network is called {TARGET!r}, which names the labels in a training graph")
     g.inputs[TARGET] = g.specs[TARGET] = TensorSpec(spec.shape[:1] if dtype == "int64" else spec.shape, dtype)
     results = g.emit(op, [output, TARGET], 2 if loss == "cross_entropy" else 1, **(loss_options or {}))
-    g.outputs = results if isinstance(results, list) else [results]
+    g.outputs = list(results) if isinstance(results, list) else [results]
     g = optimise(g)
     grads = differentiate(g, g.outputs[0], [p for p in trainable if p in g.params])
     g.sort()

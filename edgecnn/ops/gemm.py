@@ -37,6 +37,7 @@ class Gemm(Op):
     inputs = ("A", "B", "C?")
     parameters = ("B", "C")
     attrs = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
+    no_gradient = "it becomes a convolution before differentiation"
 
     def output_axes(self, node):
         return {"B": 0 if self.attr(node, "transB") else 1, "C": -1}
@@ -80,6 +81,7 @@ class MatMul(Op):
     name = "MatMul"
     inputs = ("A", "B")
     parameters = ("B",)
+    no_gradient = Gemm.no_gradient
 
     def output_axes(self, node):
         return {"B": -1}

@@ -45,24 +45,25 @@ def network(seed=0):
 
 @every_isa
 def test_gradients_are_those_of_the_loss(isa, monkeypatch):
-    """Along random directions the loss changes as the gradients say."""
+    """Along each gradient the loss changes as the gradient says. A ReLU or a maximum that changes sides within the
+    difference spoils a single measurement, so the median of three networks counts."""
     monkeypatch.setenv("EDGECNN_ISA", isa)
-    net, (x, y) = network(), batch()
-    trainer = ec.Trainer(net, ec.optim.SGD(lr=0.1))
-    _, grads = trainer.gradients(x, y)
-    assert set(grads) == set(net.trainable())
-    rng = np.random.default_rng(1)
-    for name, grad in grads.items():
-        # along the gradient itself the change is largest, so that float32 losses resolve it
-        direction = grad / np.linalg.norm(grad) + 0.1 * rng.standard_normal(grad.shape) / np.sqrt(grad.size)
-        losses = []
+    errors: dict[str, list[float]] = {}
+    for seed in range(3):
+        net, (x, y) = network(seed), batch(seed=seed)
+        trainer = ec.Trainer(net, ec.optim.SGD(lr=0.1))
+        _, grads = trainer.gradients(x, y)
+        assert set(grads) == set(net.trainable())
         start = net.state_dict()
-        for sign in (1, -1):
-            net.load_state_dict({**start, name: (start[name] + sign * 1e-3 * direction).astype(np.float32)})
-            losses.append(trainer.gradients(x, y)[0])
-        net.load_state_dict(start)
-        measured, expected = (losses[0] - losses[1]) / 2e-3, float((grad * direction).sum())
-        assert measured == pytest.approx(expected, rel=0.03, abs=2e-3), name
+        for name, grad in grads.items():
+            norm, losses = np.linalg.norm(grad), []
+            for sign in (1, -1):
+                moved = start[name] + sign * 1e-3 * grad / max(norm, 1e-6)
+                net.load_state_dict({**start, name: moved.astype(np.float32)})
+                losses.append(trainer.gradients(x, y)[0])
+            net.load_state_dict(start)
+            errors.setdefault(name, []).append(abs((losses[0] - losses[1]) / 2e-3 - norm) / max(norm, 0.1))
+    assert {name: e for name, e in errors.items() if np.median(e) > 0.02} == {}
 
 
 def test_a_step_of_sgd_is_the_parameter_minus_rate_times_gradient():
