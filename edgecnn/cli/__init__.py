@@ -10,15 +10,10 @@ import os
 from typing import Any, NoReturn
 
 import click
+import numpy as np
 
 from ..errors import EdgeCNNError
-from .config import config
-from .convert import convert
-from .evaluate import evaluate
-from .export import export
-from .info import info
-from .predict import predict
-from .train import train
+from . import config, convert, evaluate, export, info, predict, train
 
 
 class Commands(click.Group):
@@ -26,7 +21,8 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with np.errstate(all="ignore"):  # a training that diverges is told by its loss
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt as error:
@@ -49,6 +45,8 @@ def _explain(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"this needs the package {error.name}, which is not installed: pip install {error.name}"
     if isinstance(error, MemoryError):
         return "not enough memory; use a smaller --batch or a smaller --size"
     return (f"{type(error).__name__}: {error} (this is a bug in edgecnn; set EDGECNN_DEBUG=1 for the "
@@ -68,5 +66,6 @@ def main() -> None:
     """
 
 
-for _command in (info, convert, train, evaluate, predict, export, config):
+for _command in (info.info, convert.convert, train.train, evaluate.evaluate, predict.predict, export.export,
+                 config.config):
     main.add_command(_command)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ..graph.ir import format_shape, specialise
+from ..graph.passes import optimise
 from ..model import Model, load
 from .pictures import describe
 
@@ -42,8 +43,8 @@ def class_list(names: list[str] | None) -> str:
 
 
 def gradients(model: Model) -> str:
-    """How many operators run forward and backward, and why the others do not."""
-    g = specialise(model.graph, model.input_shapes())
+    """How many operators, as training runs them, run forward and backward, and why the others do not."""
+    g = optimise(specialise(model.graph, model.input_shapes()))
     reasons = [f"  {node}: {g.op(node).no_gradient}" for node in g.nodes if g.op(node).no_gradient]
     total = len(g.nodes)
     line = f"operators: forward {total}/{total}, backward {total - len(reasons)}/{total}"

@@ -71,7 +71,7 @@ class Session:
         peak = max(self._trainer(phase).memory_plan(self.train.batch_size)["total"] for phase in self.phases)
         validation = len(self.val.dataset) if self.val else 0
         click.echo(f"{len(self.train.dataset)} pictures to train, {validation} to validate; a step takes "
-                   f"{peak / 1e6:.0f} MB of memory")
+                   f"{peak / 1e6:.1f} MB of memory")
 
     def restore(self) -> None:
         """Goes on from the checkpoint; from the beginning if there is none yet."""

@@ -84,8 +84,8 @@ def train(model: Path, data: Path, out: Path, epochs: int, batch: int, optimizer
     cls = OPTIMIZERS[optimizer]
     lr = lr or inspect.signature(cls).parameters["lr"].default
     phases = _phases(epochs, head_epochs, new_head, "" if everything else freeze, lr)
-    settings = {"data": len(train_set), "classes": list(train_set.classes), "epochs": epochs, "batch": batch,
-                "optimizer": optimizer, "lr": lr, "phases": repr(phases), "seed": seed,
+    settings = {"pictures": len(train_set), "classes": list(train_set.classes), "epochs": epochs,
+                "batch": batch, "optimizer": optimizer, "lr": lr, "phases": repr(phases), "seed": seed,
                 "augment": augment, "preprocessing": repr(net.preprocessing)}
     train_batches = batches(net, train_set, batch, shuffle=True, seed=seed)
     val_batches = batches(net, val_set, batch) if val_set else None
