@@ -50,8 +50,9 @@ def freeze_constants(graph: Graph, trainable: Iterable[str]) -> Graph:
     return g
 
 
-def _forward(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: list[str]) -> Graph:
-    """The specialised training forward pass. Nodes before the last frozen parameter behave as in inference."""
+def _forward(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: list[str], running: bool) -> Graph:
+    """The specialised training forward pass. Nodes before the last frozen parameter behave as in inference, and so do all
+    batch norms if `running`: then they keep and use their running statistics."""
     g = specialise(freeze_constants(graph, trainable), dict(shapes))
     frozen = [i for i, n in enumerate(g.nodes)
               if any(v in graph.params and v not in g.params and g.op(n).formal(k) in g.op(n).parameters
@@ -61,19 +62,22 @@ def _forward(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: lis
         if before_frozen.intersection(node.outputs):
             before_frozen.update(node.inputs)
     for i, node in enumerate(g.nodes):
-        if not before_frozen.intersection(node.outputs) and i not in frozen:
+        kept = before_frozen.intersection(node.outputs) or i in frozen or (running and g.op(node).batch_statistics)
+        if not kept:
             g.nodes[i] = g.op(node).for_training(g, node) or node
     return g
 
 
 def loss_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: list[str], loss: str,
-               loss_options: Mapping[str, Any] | None = None) -> TrainingGraph:
-    """Forward, loss and backward; nothing is updated. The outputs are the loss's results."""
+               loss_options: Mapping[str, Any] | None = None, running: bool = False) -> TrainingGraph:
+    """Forward, loss and backward; no parameter is updated. The outputs are the loss's results.
+
+    running: batch norms use their running statistics and leave them as they are."""
     if loss not in LOSSES:
         raise ModelError(f"loss {loss!r} is not known, choose one of {sorted(LOSSES)}")
     if len(graph.outputs) != 1:
         raise ModelError(f"training needs a network with one output, this one has {graph.outputs}; use model.features(name)")
-    g = _forward(graph, shapes, trainable)
+    g = _forward(graph, shapes, trainable, running)
     output = g.outputs[0]
     op, dtype = LOSSES[loss]
     spec = g.spec(output)

@@ -61,6 +61,7 @@ class Op:
         effect: the node changes the memory of an input (a parameter, a running statistic); it is never removed, and it
             runs after everything else that reads the old value.
         random_in_training: draws random numbers in a training graph (dropout).
+        batch_statistics: its form for training uses statistics of the batch (batch norm).
         no_gradient: why there is no gradient, for operators that have none.
     """
 
@@ -76,6 +77,7 @@ class Op:
     shape_only: bool = False
     effect: bool = False
     random_in_training: bool = False
+    batch_statistics: bool = False
     no_gradient: str = ""
 
     # ---- meaning -----------------------------------------------------------------------------------------------

@@ -98,6 +98,7 @@ class BatchNormalization(Normalization):
     count."""
 
     name = "BatchNormalization"
+    batch_statistics = True
     attrs = {**Normalization.attrs, "training_mode": 0, "spatial": 1}
 
     def infer(self, node, inputs):

@@ -33,15 +33,18 @@ class Trainer:
         loss: "cross_entropy" (targets int64 class indices (N,)) or "mse" (targets float32 like the output).
         loss_options: attributes of the loss operator, e.g. {"label_smoothing": 0.1}.
         gradient_norms: keep the norm of each parameter's gradient of the last step in `norms`.
+        running_statistics: batch norms use their running statistics and keep them, while their scale and shift are trained:
+            for fine-tuning on few pictures, whose own statistics are noisy.
 
     Attributes:
         steps: how many updates were made. norms: parameter name -> gradient norm of the last step.
     """
 
     def __init__(self, model: Model, optimizer: Any, loss: str = "cross_entropy",
-                 loss_options: dict[str, Any] | None = None, gradient_norms: bool = False):
+                 loss_options: dict[str, Any] | None = None, gradient_norms: bool = False,
+                 running_statistics: bool = False):
         self.model, self.optimizer, self.loss, self.loss_options = model, optimizer, loss, loss_options
-        self.gradient_norms = gradient_norms
+        self.gradient_norms, self.running_statistics = gradient_norms, running_statistics
         self.steps = 0
         self.norms: dict[str, float] = {}
         self.states: dict[str, dict[str, np.ndarray]] = {}
@@ -89,7 +92,7 @@ class Trainer:
         self._check(graph, x, y)
         trainable = self.model.trainable()
         key = (id(graph), x.shape, update, tuple(trainable), get_num_threads(), os.environ.get("EDGECNN_ISA"),
-               self.gradient_norms)
+               self.gradient_norms, self.running_statistics)
         if self.optimizer is not self._optimizer_of_plans:
             self._plans.clear()
             self._optimizer_of_plans = self.optimizer
@@ -106,7 +109,8 @@ class Trainer:
             raise ModelError(f"training needs a network with one input, this one has {names}")
         if not trainable:
             raise ModelError(f"{self.model.name}: nothing to train, every parameter is frozen; call model.unfreeze()")
-        training = loss_graph(graph, {names[0]: shape}, trainable, self.loss, self.loss_options)
+        training = loss_graph(graph, {names[0]: shape}, trainable, self.loss, self.loss_options,
+                              self.running_statistics)
         if update:
             add_updates(training, self.optimizer, graph.params, self.states, self.gradient_norms)
             self.states.update(training.states)
