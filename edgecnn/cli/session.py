@@ -135,7 +135,7 @@ class Session:
             return "nothing was saved, because no training step was made yet"
         info = checkpoint_info(path)
         done = _position(int(info["epoch"]), int(info["batch"]))
-        return f"{done} are saved in {path}; the same command with --resume goes on"
+        return f"{path} holds {done}; the same command with --resume goes on"
 
 
 class Interrupt(Callback):
@@ -173,4 +173,8 @@ class Interrupt(Callback):
 
 
 def _position(epochs: int, batches: int) -> str:
-    return f"{epochs} epochs" + (f" and {batches} batches" if batches else "")
+    return _count(epochs, "epoch") + (f" and {_count(batches, 'batch', 'batches')}" if batches else "")
+
+
+def _count(n: int, one: str, many: str = "") -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -149,8 +149,8 @@ def long_training(net, pictures, tmp_path):
 
 
 @pytest.mark.parametrize("after, saved",
-                         [(2, "0 epochs and 2 batches"), (4, "1 epochs are"), (8, "2 epochs are"),
-                                          (11, "2 epochs and 3 batches"), (16, "4 epochs are")])
+                         [(2, "0 epochs and 2 batches;"), (4, "1 epoch;"), (8, "2 epochs;"),
+                                          (11, "2 epochs and 3 batches;"), (16, "4 epochs;")])
 @pytest.mark.parametrize("optimizer", ["adam", "nesterov"])
 def test_ctrl_c_and_resume_end_in_the_same_weights(run, long_training, tmp_path, monkeypatch, after, saved,
                                                    optimizer):
@@ -161,7 +161,7 @@ def test_ctrl_c_and_resume_end_in_the_same_weights(run, long_training, tmp_path,
     with monkeypatch.context() as patch:
         interrupt(patch, after, press_ctrl_c)
         code, _, err = run(*long_training, "--out", parts)
-    assert code == 130 and f"edgecnn: stopped; {saved}" in err
+    assert code == 130 and f"parts.ecnn.ckpt holds {saved}" in err
     assert "--resume" in err and "Traceback" not in err
     code, resumed, _ = run(*long_training, "--out", parts, "--resume")
     assert code == 0 and "going on after" in resumed
@@ -181,7 +181,7 @@ def test_power_cut_loses_at_most_an_epoch(run, long_training, tmp_path, monkeypa
         interrupt(patch, after, cut)
         assert run(*long_training, "--out", parts, "--split", 0)[0] == 1
     code, text, _ = run(*long_training, "--out", parts, "--split", 0, "--resume")
-    assert code == 0 and f"going on after {(after - 1) // 5} epochs" in text
+    assert code == 0 and f"going on after {(after - 1) // 5} epoch" in text
     assert_same(weights(whole), weights(parts))
 
 
