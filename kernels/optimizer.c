@@ -1,110 +1,110 @@
-/* Optimizers: one pass over the memory of a parameter each, the formulas of edgecnn/optim/optimizers.py in float32.
+/* Optimizers: one walk over the memory of a parameter each, the formulas of edgecnn/optim in float32.
  *
- * w parameter, g gradient, further arrays the optimizer's state, all of n floats without gaps. The gradient is first
- * multiplied by *scale (NULL: 1) and weight_decay * w is added. hyper[0] is the learning rate of this step. */
+ * w parameter, g gradient, further arrays the optimizer's state: n floats each, none overlapping. The
+ * gradient is first multiplied by *scale (NULL: 1), then weight_decay * w is added. hyper[0] is the learning
+ * rate. A running mean beta e + (1 - beta) x is written e + (1 - beta)(x - e), with 1 - beta rounded once:
+ * the weights then add up to 1, which those of a rounded beta near 1 do not. Threads share vectors. */
 #include "simd.h"
 
-#define GET(p) (whole ? load((p) + i) : load_n((p) + i, left))
-#define PUT(p, v) (whole ? store((p) + i, v) : store_n((p) + i, v, left))
+INLINE vf get(const float *p, int64_t n) { return n == VL ? load(p) : load_n(p, n); }
+INLINE void put(float *p, vf v, int64_t n) {
+    if (n == VL) store(p, v);
+    else store_n(p, v, n);
+}
 
-/* Defines kernel `name`: `setup` declares constants, `body` works on vectors w and g and stores its state. */
-#define UPDATE(name, setup, body)                                                        \
+/* Walks over this thread's share: `body` is done for `n` elements from `i` on. */
+#define WALK(body)                                                                       \
+    const range mine = share(ceil_div(a->n, VL), tid, nthreads);                         \
+    const int64_t end = min64(mine.end * VL, a->n);                                      \
+    int64_t i = mine.begin * VL;                                                         \
+    for (; i + VL <= end; i += VL) {                                                     \
+        enum { n = VL };                                                                 \
+        body                                                                             \
+    }                                                                                    \
+    if (i < end) {                                                                       \
+        const int64_t n = end - i;                                                       \
+        body                                                                             \
+    }
+
+/* Defines kernel `name`: `constants` are declared before the walk, `body` changes the vector w with the
+ * gradient g. */
+#define UPDATE(name, constants, body)                                                    \
     DEFINE(name) {                                                                       \
-        const range mine = share(ceil_div(a->n, VL), tid, nthreads);                     \
-        const float scale = a->scale ? *a->scale : 1.0f, lr = a->hyper[0];               \
+        float *const param = a->w;                                                       \
+        const float *const grad = a->g;                                                  \
+        const float lr = a->hyper[0], scale = a->scale ? *a->scale : 1.0f;               \
         const float decay = (float)a->weight_decay;                                      \
-        setup                                                                            \
-        for (int64_t i = mine.begin * VL; i < mine.end * VL; i += VL) {                  \
-            const int64_t left = a->n - i;                                               \
-            const int whole = left >= VL;                                                \
-            vf w = GET(a->w);                                                            \
-            const vf g = GET(a->g) * scale + w * decay;                                  \
+        constants                                                                        \
+        WALK({                                                                           \
+            vf w = get(param + i, n);                                                    \
+            const vf g = get(grad + i, n) * scale + w * decay;                           \
             body                                                                         \
-            PUT(a->w, w);                                                                \
-        }                                                                                \
+            put(param + i, w, n);                                                        \
+        })                                                                               \
     }
 
 UPDATE(sgd_update, , { w -= g * lr; })
 
 UPDATE(momentum_update, const float gamma = (float)a->gamma;, {
-    const vf v = GET(a->v) * gamma + g * lr;
+    const vf v = get(a->v + i, n) * gamma + g * lr;
     w -= v;
-    PUT(a->v, v);
+    put(a->v + i, v, n);
 })
 
-/* w stands at the look-ahead point theta - gamma v and goes to theta - v'. */
+/* w stands at the look-ahead point theta - gamma v, from which a step of -lr g leads to theta - v'. */
 UPDATE(nesterov_update, const float gamma = (float)a->gamma;, {
-    const vf old = GET(a->v) * gamma;
-    const vf v = old + g * lr;
-    w += old - v;
-    PUT(a->v, v);
+    const vf step = g * lr;
+    w -= step;
+    put(a->v + i, get(a->v + i, n) * gamma + step, n);
 })
 
 UPDATE(adagrad_update, const float eps = (float)a->eps;, {
-    const vf G = GET(a->G) + g * g;
+    const vf G = get(a->G + i, n) + g * g;
     w -= g * lr / vsqrt(G + eps);
-    PUT(a->G, G);
+    put(a->G + i, G, n);
 })
 
-UPDATE(rmsprop_update, const float gamma = (float)a->gamma; const float eps = (float)a->eps;, {
-    const vf E = GET(a->E) * gamma + g * g * (1 - gamma);
+UPDATE(rmsprop_update, const float eps = (float)a->eps; const float rest = (float)(1 - a->gamma);, {
+    const vf old = get(a->E + i, n);
+    const vf E = old + (g * g - old) * rest;
     w -= g * lr / vsqrt(E + eps);
-    PUT(a->E, E);
+    put(a->E + i, E, n);
 })
 
-UPDATE(adadelta_update, const float gamma = (float)a->gamma; const float eps = (float)a->eps;, {
-    const vf E = GET(a->E) * gamma + g * g * (1 - gamma);
-    const vf D = GET(a->D);
-    const vf step = -(vsqrt(D + eps) / vsqrt(E + eps)) * g;
-    w += step * lr;
-    PUT(a->E, E);
-    PUT(a->D, D * gamma + step * step * (1 - gamma));
+UPDATE(adadelta_update, const float eps = (float)a->eps; const float rest = (float)(1 - a->gamma);, {
+    const vf old = get(a->E + i, n);
+    const vf E = old + (g * g - old) * rest;
+    const vf D = get(a->D + i, n);
+    const vf step = vsqrt(D + eps) / vsqrt(E + eps) * g;
+    w -= step * lr;
+    put(a->E + i, E, n);
+    put(a->D + i, D + (step * step - D) * rest, n);
 })
 
-/* hyper[1] = 1 / (1 - beta1^t), hyper[2] = 1 / (1 - beta2^t), hyper[3] = 1 - lr * decoupled decay. */
-UPDATE(adam_update, const float b1 = (float)a->beta1; const float b2 = (float)a->beta2;
-       const float eps = (float)a->eps;, {
-    const vf m = GET(a->m) * b1 + g * (1 - b1);
-    const vf v = GET(a->v) * b2 + g * g * (1 - b2);
-    w = w * a->hyper[3] - m * a->hyper[1] * lr / (vsqrt(v * a->hyper[2]) + eps);
-    PUT(a->m, m);
-    PUT(a->v, v);
+/* hyper[1] = 1 / (1 - beta1^t), hyper[2] = 1 / (1 - beta2^t), hyper[3] = lr * decoupled weight decay. */
+UPDATE(adam_update, const float eps = (float)a->eps; const float rest1 = (float)(1 - a->beta1);
+       const float rest2 = (float)(1 - a->beta2); const float correct1 = a->hyper[1];
+       const float correct2 = a->hyper[2]; const float decoupled = a->hyper[3];, {
+    const vf m_old = get(a->m + i, n);
+    const vf v_old = get(a->v + i, n);
+    const vf m = m_old + (g - m_old) * rest1;
+    const vf v = v_old + (g * g - v_old) * rest2;
+    w -= m * correct1 * lr / (vsqrt(v * correct2) + eps) + w * decoupled;
+    put(a->m + i, m, n);
+    put(a->v + i, v, n);
 })
 
 /* w = w - gamma v: the point at which Nesterov's gradient is taken. */
 DEFINE(nesterov_ahead) {
-    const range mine = share(ceil_div(a->n, VL), tid, nthreads);
-    for (int64_t i = mine.begin * VL; i < mine.end * VL; i += VL) {
-        const int64_t left = a->n - i;
-        const int whole = left >= VL;
-        PUT(a->w, GET(a->w) - GET(a->v) * (float)a->gamma);
-    }
+    const float gamma = (float)a->gamma;
+    WALK({ put(a->w + i, get(a->w + i, n) - get(a->v + i, n) * gamma, n); })
 }
 
-/* out = sum of g^2, in blocks of a fixed size whose float sums are added in double. */
-DEFINE(squared_sum) {
-    (void)tid, (void)nthreads;
-    enum { BLOCK = 64 * VL };
-    double total = 0;
-    for (int64_t begin = 0; begin < a->n; begin += BLOCK) {
-        const int64_t end = min64(a->n, begin + BLOCK);
-        vf sum = {0};
-        for (int64_t i = begin; i < end; i += VL) {
-            const int64_t left = end - i;
-            const int whole = left >= VL;
-            const vf g = GET(a->g);
-            sum += g * g;
-        }
-        for (int j = 0; j < VL; j++) total += sum[j];
-    }
-    *a->out = (float)total;
-}
-
-/* out = min(1, max_norm / sqrt(sum of squares)). */
+/* out = min(1, max_norm / (sqrt(sum of squares) + 1e-12)); NaN if a square is. */
 DEFINE(clip_scale) {
     (void)tid, (void)nthreads;
     double total = 0;
     for (int64_t i = 0; i < a->n; i++) total += a->squares[i];
-    const double norm = sqrt(total);
-    *a->out = norm > a->max_norm ? (float)(a->max_norm / norm) : 1.0f;
+    const double scale = a->max_norm / (sqrt(total) + 1e-12);
+    *a->out = scale > 1 ? 1.0f : (float)scale;
 }
