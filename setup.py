@@ -49,9 +49,10 @@ class BuildKernels(build_ext):
         super().build_extension(ext)
 
 
-setup(
-    cmdclass={"build_ext": BuildKernels},
-    ext_modules=[Extension("edgecnn._core", ["edgecnn/_core.pyx"], include_dirs=["kernels"],
-                           depends=["kernels/kernels.def", *map(str, Path("kernels").glob("*.h"))],
-                           extra_compile_args=["-O2", "-fopenmp"], extra_link_args=["-fopenmp"])],
-)
+if __name__ == "__main__":
+    setup(
+        cmdclass={"build_ext": BuildKernels},
+        ext_modules=[Extension("edgecnn._core", ["edgecnn/_core.pyx"], include_dirs=["kernels"],
+                               depends=sorted(str(p) for p in Path("kernels").iterdir()),
+                               extra_compile_args=["-O2", "-fopenmp"], extra_link_args=["-fopenmp"])],
+    )
