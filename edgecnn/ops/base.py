@@ -187,6 +187,23 @@ def broadcast_shape(node: Node, *specs: TensorSpec) -> tuple[int, ...]:
         raise ShapeError(f"{node}: shapes {shapes} cannot be broadcast together") from None
 
 
+def axis_of(node: Node, axis: int, rank: int) -> int:
+    """An axis of `rank` axes counted from the front; a negative one counts from the end."""
+    if not -rank <= axis < rank:
+        raise ShapeError(f"{node}: axis {int(axis)} does not exist, allowed are {-rank} to {rank - 1}")
+    return int(axis) % rank
+
+
+def skip(g: Any, node: Node) -> bool:
+    """Removes a node whose result is its first input; whether it could: an output of the graph needs its own node."""
+    x, y = node.inputs[0], node.outputs[0]
+    if y in g.outputs and (x in g.outputs or x not in g.producers()):
+        return False
+    g.replace_value(y, x)
+    g.remove([node])
+    return True
+
+
 def same_spec(node: Node, inputs: list[TensorSpec | None]) -> list[TensorSpec]:
     """infer of operators whose output looks like their first input."""
     first = inputs[0]

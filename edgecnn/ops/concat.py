@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ShapeError
-from .base import REQUIRED, Op, TensorSpec
+from .base import REQUIRED, Op, TensorSpec, axis_of, skip
 
 
 class Concat(Op):
@@ -15,13 +15,16 @@ class Concat(Op):
     inputs = ("inputs*",)
     attrs = {"axis": REQUIRED}
 
+    def from_onnx(self, node, opset):
+        if opset < 4:
+            node.attrs.setdefault("axis", 1)
+
     def infer(self, node, inputs):
         first = inputs[0]
-        axis = self.attr(node, "axis") % first.rank
-        for x in inputs[1:]:
-            if x.rank != first.rank or any(m != n for i, (m, n) in enumerate(zip(x.shape, first.shape, strict=True))
-                                           if i != axis):
-                raise ShapeError(f"{node}: shapes {', '.join(str(s.shape) for s in inputs)} differ not only in axis {axis}")
+        axis = axis_of(node, self.attr(node, "axis"), first.rank)
+        if len({(x.rank, x.shape[:axis], x.shape[axis + 1:]) for x in inputs}) > 1:
+            shapes = ", ".join(str(x.shape) for x in inputs)
+            raise ShapeError(f"{node}: shapes {shapes} may differ in axis {axis} only")
         shape = list(first.shape)
         shape[axis] = sum(x.shape[axis] for x in inputs)
         return [TensorSpec(tuple(shape), first.dtype)]
@@ -30,11 +33,7 @@ class Concat(Op):
         return [np.concatenate(inputs, axis=self.attr(node, "axis"))]
 
     def simplify(self, g, node):
-        if len(node.inputs) > 1 or (node.outputs[0] in g.outputs and node.inputs[0] not in g.producers()):
-            return False
-        g.replace_value(node.outputs[0], node.inputs[0])
-        g.remove([node])
-        return True
+        return len(node.inputs) == 1 and skip(g, node)
 
     def parts(self, ctx, node, whole):
         """Input names with the slices of the output where they belong."""
@@ -59,8 +58,8 @@ class Concat(Op):
         axis, start, grads = self.attr(node, "axis"), 0, []
         for value, need in zip(node.inputs, needs, strict=True):
             stop = start + g.spec(value).shape[axis]
-            grads.append(g.emit("Slice", [dy[0]], starts=np.array([start]), ends=np.array([stop]), axes=np.array([axis]))
-                         if need else None)
+            bounds = {"starts": np.array([start]), "ends": np.array([stop]), "axes": np.array([axis])}
+            grads.append(g.emit("Slice", [dy[0]], **bounds) if need else None)
             start = stop
         return grads
 

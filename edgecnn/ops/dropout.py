@@ -6,15 +6,14 @@ import zlib
 
 import numpy as np
 
-from ..errors import ModelError
-from .base import REQUIRED, Node, Op, TensorSpec, same_spec
-from .view import row_major
+from ..errors import ModelError, UnsupportedError
+from .base import REQUIRED, Node, Op, TensorSpec, same_spec, skip
 
 STEP = "step"
 
 
 class Dropout(Op):
-    """The identity, except in training. A mask that a file asks for is all ones."""
+    """The identity, except in training. Older files name a mask as second output; nothing may read it."""
 
     name = "Dropout"
     inputs = ("data", "ratio?", "training_mode?")
@@ -24,34 +23,34 @@ class Dropout(Op):
 
     def from_onnx(self, node, opset):
         node.attrs.pop("is_test", None)
-        if len(node.outputs) > 1 and not node.outputs[1]:
-            node.outputs.pop()
-
-    def unsupported(self, node):
-        return "its mask is asked for, which edgecnn does not make" if len(node.outputs) > 1 else ""
 
     def infer(self, node, inputs):
         ratio = float(np.ravel(self.attr(node, "ratio"))[0])
         if not 0 <= ratio < 1:
             raise ModelError(f"{node}: ratio is {ratio}, allowed are 0 <= ratio < 1")
-        return same_spec(node, inputs)
+        return [*same_spec(node, inputs), TensorSpec(inputs[0].shape, "bool")]
 
     def simplify(self, g, node):
-        if node.outputs[0] in g.outputs and node.inputs[0] not in g.producers():
-            return False
-        g.replace_value(node.outputs[0], node.inputs[0])
-        g.remove([node])
-        return True
+        self.refuse_mask(g, node)
+        return skip(g, node)
+
+    @staticmethod
+    def refuse_mask(g, node):
+        if len(node.outputs) > 1 and g.uses()[node.outputs[1]]:
+            raise UnsupportedError(f"{node}: its mask {node.outputs[1]!r} is read, edgecnn does not make it")
 
     def for_training(self, g, node):
         ratio = float(np.ravel(self.attr(node, "ratio"))[0])
         if ratio == 0:
             return None
+        self.refuse_mask(g, node)
+        if g.spec_or_none(STEP) not in (None, TensorSpec((1,), "int64")):
+            raise ModelError(f"a value of the network is called {STEP!r}, a name of training graphs")
         if STEP not in g.inputs:
             g.inputs[STEP] = g.specs[STEP] = TensorSpec((1,), "int64")
         seed = zlib.crc32(node.outputs[0].encode()) ^ int(self.attr(node, "seed"))
-        return Node(DropoutTraining.name, [node.inputs[0], STEP], list(node.outputs), {"ratio": ratio, "seed": seed},
-                    node.name)
+        return Node(DropoutTraining.name, [node.inputs[0], STEP], node.outputs[:1],
+                    {"ratio": ratio, "seed": seed}, node.name)
 
     def gradient(self, g, node, dy, needs):
         return [dy[0]]
@@ -75,17 +74,14 @@ class DropoutTraining(Op):
         return [g.emit("DropoutTraining", [dy[0], node.inputs[1]], **node.attrs), None]
 
     def lower(self, ctx, node):
-        x = ctx.input(node.inputs[0])
-        if len(x.shape) > 2:
-            x = ctx.image(node.inputs[0]) if len(x.shape) == 4 else ctx.copy(x, ctx.temp(x.shape))
-        y = ctx.output(node.outputs[0], over=node.inputs[0])
-        (n, c, *rest), r = x.shape, int(np.prod(x.shape[2:]))
-        flat = [v.reshape((n, c, r)) for v in (x, y)] if rest else [v.reshape((n, c, 1)) for v in (x, y)]
-        if None in flat:  # a view with gaps: work on copies without
-            x = ctx.copy(x, ctx.temp(x.shape, strides=row_major(x.shape))).reshape((n, c, r))
-            whole = ctx.temp(y.shape, strides=row_major(y.shape))
-            flat = [x, whole.reshape((n, c, r))]
-        ctx.emit("dropout", 12 * x.size, x=flat[0].arg(0, 1, 2), y=flat[1].arg(0, 1, 2), step=ctx.input(node.inputs[1]),
-                 dims=(n, c, r), seed=node.attrs["seed"], ratio=node.attrs["ratio"])
-        if flat[1].buffer is not y.buffer:
+        x, y = ctx.input(node.inputs[0]), ctx.output(node.outputs[0], over=node.inputs[0])
+        n, c = (*x.shape, 1, 1)[:2]
+        shape = (n, c, x.size // max(1, n * c))
+        src, dst = x.reshape(shape), y.reshape(shape)
+        if src is None:
+            src = ctx.copy(x, ctx.temp(x.shape)).reshape(shape)
+        whole = ctx.temp(y.shape) if dst is None else y  # of a place with gaps only a copy has planes
+        ctx.emit("dropout", 12 * x.size, x=src.arg(0, 1, 2), y=whole.reshape(shape).arg(0, 1, 2), dims=shape,
+                 step=ctx.input(node.inputs[1]), seed=node.attrs["seed"], ratio=node.attrs["ratio"])
+        if whole is not y:
             ctx.copy(whole, y)

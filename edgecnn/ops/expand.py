@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .base import Op, TensorSpec, broadcast_shape
+from .base import REQUIRED, Op, TensorSpec, broadcast_shape
 
 
 class Expand(Op):
@@ -11,7 +11,7 @@ class Expand(Op):
     name = "Expand"
     inputs = ("input", "shape")
     static = ("shape",)
-    attrs = {"shape": None}
+    attrs = {"shape": REQUIRED}
 
     def infer(self, node, inputs):
         wanted = TensorSpec(tuple(int(n) for n in np.ravel(self.attr(node, "shape"))))

@@ -2,7 +2,7 @@
 
 import math
 
-from .base import TensorSpec
+from .base import TensorSpec, axis_of
 from .reshape import ViewOp
 
 
@@ -16,5 +16,6 @@ class Flatten(ViewOp):
     def infer(self, node, inputs):
         x = inputs[0]
         axis = self.attr(node, "axis")
-        axis += x.rank if axis < 0 else 0
+        if axis != x.rank:
+            axis = axis_of(node, axis, x.rank)
         return [TensorSpec((math.prod(x.shape[:axis]), math.prod(x.shape[axis:])), x.dtype)]

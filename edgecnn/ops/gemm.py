@@ -1,18 +1,18 @@
-"""Fully connected layers (Gemm, MatMul). They become convolutions, so that there is one matrix product in the library: a
-kernel as large as the picture needs no flattened copy of it."""
+"""Fully connected layers (Gemm, MatMul). They become convolutions, so that there is one matrix product in the
+library: a kernel as large as the picture needs no flattened copy of it."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
-from .base import Node, Op, TensorSpec
+from .base import Node, Op, TensorSpec, broadcast_shape
 from .reshape import reshape_to
 
 
 def product(g, a: str, b: str, bias: str | None, name: str) -> str:
-    """Emits a (M, K) times b^T (N, K) plus bias (N,): a convolution of 1x1 pictures with K channels, or of the picture
-    (M, C, H, W) that `a` is a flattened view of."""
+    """Emits a (M, K) times b^T (N, K) plus bias (N,): a convolution of 1x1 pictures with K channels, or of
+    the picture (M, C, H, W) that `a` is a flattened view of."""
     m, k = g.spec(a).shape
     n = g.spec(b).shape[0]
     shape, source = (m, k, 1, 1), a
@@ -42,14 +42,21 @@ class Gemm(Op):
     def output_axes(self, node):
         return {"B": 0 if self.attr(node, "transB") else 1, "C": -1}
 
+    def from_onnx(self, node, opset):
+        node.attrs.pop("broadcast", None)  # before opset 7; C was broadcast then as it is now
+
     def infer(self, node, inputs):
         a, b = inputs[0], inputs[1]
         if a.rank != 2 or b.rank != 2:
             raise ShapeError(f"{node}: A {a.shape} and B {b.shape} must be matrices; flatten the input first")
-        (m, k), (k2, n) = (s.shape[::-1] if self.attr(node, t) else s.shape for s, t in ((a, "transA"), (b, "transB")))
+        (m, k), (k2, n) = (s.shape[::-1] if self.attr(node, trans) else s.shape
+                           for s, trans in ((a, "transA"), (b, "transB")))
         if k != k2:
             raise ShapeError(f"{node}: the input has {k} features, the weights {b.shape} take {k2}; "
                              "the pictures have another size than the network was made for")
+        c = inputs[2] if len(inputs) > 2 else None
+        if c is not None and broadcast_shape(node, c, TensorSpec((m, n))) != (m, n):
+            raise ShapeError(f"{node}: C {c.shape} cannot be broadcast to the product's shape {(m, n)}")
         return [TensorSpec((m, n))]
 
     def simplify(self, g, node):
@@ -89,10 +96,11 @@ class MatMul(Op):
     def infer(self, node, inputs):
         a, b = inputs
         if b.rank != 2 or a.rank < 1:
-            raise UnsupportedError(f"{node}: only products with a matrix on the right are supported, got {a.shape} "
-                                   f"and {b.shape}")
+            raise UnsupportedError(f"{node}: only products with a matrix on the right are supported, got "
+                                   f"{a.shape} and {b.shape}")
         if a.shape[-1] != b.shape[0]:
-            raise ShapeError(f"{node}: {a.shape} times {b.shape}: {a.shape[-1]} columns do not meet {b.shape[0]} rows")
+            raise ShapeError(f"{node}: {a.shape} times {b.shape}: {a.shape[-1]} columns do not meet "
+                             f"{b.shape[0]} rows")
         return [TensorSpec((*a.shape[:-1], b.shape[1]))]
 
     def evaluate(self, node: Node, *inputs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ShapeError
-from .base import Node, Op, TensorSpec
+from .base import REQUIRED, Node, Op, TensorSpec, skip
 
 
 def reshape_to(g, value: str, shape) -> str:
@@ -54,29 +54,27 @@ class Reshape(ViewOp):
     name = "Reshape"
     inputs = ("data", "shape")
     static = ("shape",)
-    attrs = {"shape": None, "allowzero": 0}
+    attrs = {"shape": REQUIRED, "allowzero": 0}
 
     def infer(self, node, inputs):
         x = inputs[0]
         wanted = [int(n) for n in np.ravel(self.attr(node, "shape"))]
         if not self.attr(node, "allowzero"):
             if any(n == 0 and i >= x.rank for i, n in enumerate(wanted)):
-                raise ShapeError(f"{node}: shape {wanted} keeps an axis that the input {x.shape} does not have")
+                raise ShapeError(f"{node}: shape {wanted} keeps an axis that the input {x.shape} has not")
             wanted = [x.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
         rest = int(np.prod([n for n in wanted if n != -1], dtype=np.int64))
         if wanted.count(-1) == 1 and rest and x.size % rest == 0:
             wanted[wanted.index(-1)] = x.size // rest
-        if -1 in wanted or int(np.prod(wanted, dtype=np.int64)) != x.size:
+        if min(wanted, default=1) < 0 or int(np.prod(wanted, dtype=np.int64)) != x.size:
             raise ShapeError(f"{node}: {x.size} elements of shape {x.shape} do not fit into shape {wanted}")
         return [TensorSpec(tuple(wanted), x.dtype)]
 
     def simplify(self, g, node):
         x, spec = node.inputs[0], g.spec(node.outputs[0])
         producer = g.producers().get(x)
-        if g.spec(x).shape == spec.shape and not (node.outputs[0] in g.outputs and producer is None):
-            g.replace_value(node.outputs[0], x)
-            g.remove([node])
-            return True
+        if g.spec(x).shape == spec.shape:
+            return skip(g, node)
         if producer is not None and producer.op == self.name and len(producer.inputs) == 1:
             node.inputs[0] = producer.inputs[0]
             node.attrs["shape"] = np.array(spec.shape, np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import UnsupportedError
-from .base import REQUIRED, Op, TensorSpec, same_spec
+from .base import REQUIRED, Op, TensorSpec, same_spec, skip
 
 
 class Shape(Op):
@@ -17,40 +17,27 @@ class Shape(Op):
     shape_only = True
 
     def infer(self, node, inputs):
-        return [TensorSpec((len(self.evaluate(node, np.empty(inputs[0].shape))[0]),), "int64")]
+        return [TensorSpec((len(self.part(node, inputs[0].shape)),), "int64")]
 
     def evaluate(self, node, *inputs):
-        return [np.array(inputs[0].shape[slice(self.attr(node, "start"), self.attr(node, "end"))], np.int64)]
+        return [np.array(self.part(node, inputs[0].shape), np.int64)]
+
+    def part(self, node, shape):
+        return shape[slice(self.attr(node, "start"), self.attr(node, "end"))]
 
 
-class Gather(Op):
-    """numpy.take(data, indices, axis)."""
+class Size(Op):
+    """The number of elements as int64."""
 
-    name = "Gather"
-    inputs = ("data", "indices")
-    static = ("indices",)
-    attrs = {"axis": 0, "indices": REQUIRED}
-    no_gradient = "it takes single rows and columns, which no layer of a network does in training"
+    name = "Size"
+    inputs = ("data",)
+    shape_only = True
 
     def infer(self, node, inputs):
-        x, axis = inputs[0], self.attr(node, "axis") % inputs[0].rank
-        return [TensorSpec((*x.shape[:axis], *np.shape(self.attr(node, "indices")), *x.shape[axis + 1:]), x.dtype)]
+        return [TensorSpec((), "int64")]
 
     def evaluate(self, node, *inputs):
-        return [np.take(inputs[0], self.attr(node, "indices"), axis=self.attr(node, "axis"))]
-
-    def lower(self, ctx, node):
-        x, indices = ctx.input(node.inputs[0]), np.asarray(self.attr(node, "indices"))
-        axis = self.attr(node, "axis") % len(x.shape)
-        flat = [int(i) % x.shape[axis] for i in indices.ravel()]
-        lead, tail = x.shape[:axis], x.shape[axis + 1:]
-        rows = ctx.temp((*lead, len(flat), *tail))
-        for n, i in enumerate(flat):
-            ctx.copy(x.slice(axis, i, i + 1), rows.slice(axis, n, n + 1))
-        view = rows.reshape(tuple(ctx.spec(node.outputs[0]).shape))
-        if view is None:
-            raise UnsupportedError(f"{node}: indices of shape {indices.shape} on axis {axis} are not supported")
-        ctx.alias(node.outputs[0], view)
+        return [np.array(inputs[0].size, np.int64)]
 
 
 class ConstantOfShape(Op):
@@ -72,6 +59,24 @@ class ConstantOfShape(Op):
         return [np.full(tuple(np.ravel(self.attr(node, "input"))), value[0], value.dtype)]
 
 
+class Range(Op):
+    """numpy.arange(start, limit, delta)."""
+
+    name = "Range"
+    inputs = ("start", "limit", "delta")
+    static = inputs
+    attrs = {k: REQUIRED for k in inputs}
+    no_gradient = ConstantOfShape.no_gradient
+
+    def infer(self, node, inputs):
+        array = self.evaluate(node)[0]
+        return [TensorSpec(array.shape, str(array.dtype))]
+
+    def evaluate(self, node, *inputs):
+        start, limit, delta = (np.ravel(self.attr(node, k))[0] for k in self.inputs)
+        return [np.arange(start, limit, delta, start.dtype)]
+
+
 class Cast(Op):
     """Another data type; between floats nothing happens, for edgecnn computes in float32."""
 
@@ -88,18 +93,14 @@ class Cast(Op):
     def infer(self, node, inputs):
         want = self.types[self.attr(node, "to")]
         if want != inputs[0].dtype:
-            raise UnsupportedError(f"{node}: a cast of data from {inputs[0].dtype} to {want} is not supported")
+            raise UnsupportedError(f"{node}: casting data from {inputs[0].dtype} to {want} is not supported")
         return same_spec(node, inputs)
 
     def evaluate(self, node, *inputs):
         return [inputs[0].astype(self.types[self.attr(node, "to")])]
 
     def simplify(self, g, node):
-        if node.outputs[0] in g.outputs and node.inputs[0] not in g.producers():
-            return False
-        g.replace_value(node.outputs[0], node.inputs[0])
-        g.remove([node])
-        return True
+        return skip(g, node)
 
     def gradient(self, g, node, dy, needs):
         return [dy[0]]

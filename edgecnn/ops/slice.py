@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ShapeError
-from .base import REQUIRED, Op, TensorSpec
+from .base import REQUIRED, Op, TensorSpec, axis_of
 
 
 class Slice(Op):
@@ -23,9 +23,10 @@ class Slice(Op):
         axes = range(len(starts)) if axes is None else np.ravel(axes).tolist()
         steps = [1] * len(starts) if steps is None else np.ravel(steps).tolist()
         if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
-            raise ShapeError(f"{node}: starts {starts}, ends {ends}, axes {list(axes)}, steps {steps} do not fit together")
+            raise ShapeError(f"{node}: starts {starts}, ends {ends}, axes {list(axes)}, steps {steps} "
+                             "do not fit together")
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-            axis = int(axis) % len(shape)
+            axis = axis_of(node, axis, len(shape))
             yield axis, *slice(int(start), int(end), int(step)).indices(shape[axis])
 
     def infer(self, node, inputs):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import ShapeError
-from .base import REQUIRED, TensorSpec
+from .base import REQUIRED, TensorSpec, axis_of
 from .reshape import ViewOp
 
 
@@ -17,7 +17,7 @@ class Squeeze(ViewOp):
 
     def infer(self, node, inputs):
         x, axes = inputs[0], self.attr(node, "axes")
-        gone = {int(a) % x.rank for a in np.ravel(axes)} if axes is not None else {
+        gone = {axis_of(node, a, x.rank) for a in np.ravel(axes)} if axes is not None else {
             i for i, n in enumerate(x.shape) if n == 1}
         if any(x.shape[a] != 1 for a in gone):
             raise ShapeError(f"{node}: axes {sorted(gone)} of shape {x.shape} are not all of size 1")
@@ -35,7 +35,7 @@ class Unsqueeze(ViewOp):
     def infer(self, node, inputs):
         x, axes = inputs[0], np.ravel(self.attr(node, "axes"))
         rank = x.rank + len(axes)
-        new = {int(a) % rank for a in axes}
+        new = {axis_of(node, a, rank) for a in axes}
         if len(new) != len(axes):
             raise ShapeError(f"{node}: axes {axes.tolist()} name a place twice")
         old = iter(x.shape)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import ShapeError
-from .base import Op, TensorSpec
+from .base import Op, TensorSpec, skip
 
 
 class Transpose(Op):
@@ -16,13 +16,13 @@ class Transpose(Op):
 
     def axes(self, node, rank):
         perm = self.attr(node, "perm")
-        return tuple(int(a) % rank for a in perm) if perm is not None else tuple(reversed(range(rank)))
+        return tuple(int(a) for a in perm) if perm is not None else tuple(reversed(range(rank)))
 
     def infer(self, node, inputs):
         x = inputs[0]
         axes = self.axes(node, x.rank)
         if sorted(axes) != list(range(x.rank)):
-            raise ShapeError(f"{node}: perm {self.attr(node, 'perm')} is no permutation of the {x.rank} axes of {x.shape}")
+            raise ShapeError(f"{node}: perm {list(axes)} is no permutation of the {x.rank} axes of {x.shape}")
         return [TensorSpec(tuple(x.shape[a] for a in axes), x.dtype)]
 
     def evaluate(self, node, *inputs):
@@ -37,11 +37,7 @@ class Transpose(Op):
             node.attrs["perm"] = tuple(first[a] for a in self.axes(node, rank))
             node.inputs[0] = producer.inputs[0]
             return True
-        if self.axes(node, rank) == tuple(range(rank)) and (producer is not None or node.outputs[0] not in g.outputs):
-            g.replace_value(node.outputs[0], node.inputs[0])
-            g.remove([node])
-            return True
-        return False
+        return self.axes(node, rank) == tuple(range(rank)) and skip(g, node)
 
     def gradient(self, g, node, dy, needs):
         axes = self.axes(node, g.spec(node.inputs[0]).rank)
