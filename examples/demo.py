@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The main job of edgecnn from end to end, on real data: a pretrained network from ONNX is checked, used as it is, fine-tuned
-on photographs of tree crowns, evaluated, saved, and exported to ONNX again. `make demo` runs it; about three minutes."""
+"""The main job of edgecnn from end to end, on real data: a pretrained network from ONNX is checked, used as it is,
+fine-tuned on photographs of tree crowns, evaluated, saved, and exported to ONNX again. `make demo` runs it."""
 
 from __future__ import annotations
 

@@ -16,10 +16,9 @@ def plan_arena(buffers: Iterable[Buffer]) -> int:
     overlap its own (Pisarchyk and Lee 2020, section 4)."""
     placed: list[Buffer] = []
     total = 0
-    for buffer in sorted((b for b in buffers if b.first is not None), key=lambda b: (-b.nbytes, b.first)):
+    for buffer in sorted((b for b in buffers if b.used), key=lambda b: (-b.nbytes, b.first)):
         size = _padded(buffer.nbytes)
-        alive = sorted((b for b in placed if b.first <= buffer.last and buffer.first <= b.last),
-                       key=lambda b: b.offset)
+        alive = sorted((b for b in placed if b.first <= buffer.last and buffer.first <= b.last), key=lambda b: b.offset)
         best, best_gap, end = None, None, 0
         for other in alive:
             gap = other.offset - end

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import init, nn
 
 
@@ -51,12 +53,12 @@ def _conv(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False, initialise=init.he_normal)
 
 
-def _add_projection(block: nn.Module, channels: int, out: int, stride: int) -> None:
+def _add_projection(block: Any, channels: int, out: int, stride: int) -> None:
     if stride != 1 or channels != out:
         block.downsample = nn.Sequential(_conv(channels, out, 1, stride), nn.BatchNorm2d(out))
 
 
-def _shortcut(block: nn.Module, x: nn.Tensor) -> nn.Tensor:
+def _shortcut(block: Any, x: nn.Tensor) -> nn.Tensor:
     return block.downsample(x) if hasattr(block, "downsample") else x
 
 

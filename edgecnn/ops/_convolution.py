@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .view import Arg, View
+from .view import View
 
 INF = float("inf")
 
@@ -66,10 +66,8 @@ def flat_pixels(view: View | None) -> bool:
     return (h == 1 or sh == w * sw) and (n == 1 or sn == h * w * sw)
 
 
-def as_row(view: View | None) -> View | None:
+def as_row(view: View) -> View:
     """All pixels of a view with flat_pixels as one row of one image."""
-    if view is None:
-        return None
     n, c, h, w = view.shape
     step = view.strides[3] if w > 1 else view.strides[2] if h > 1 else view.strides[0]
     return replace(view, shape=(1, c, 1, n * h * w), strides=(0, view.stride(1), 0, step))
@@ -106,7 +104,7 @@ def direct_forward(ctx: Any, f: Forward) -> None:
     groups, ocg, cg, kh, kw = f.w.shape
     pack = needs_padding(x, f.w, y, geo) or not x.is_image
     if is_pointwise(x, f.w, y, geo) and not pack and flat_pixels(x) and flat_pixels(y) and flat_pixels(r):
-        x, y, r = as_row(x), as_row(y), as_row(r)
+        x, y, r = as_row(x), as_row(y), as_row(r) if r is not None else None
     blocks = forward_blocks(ctx, x, f.w, y, geo, pack)
     ctx.emit(
         "conv_direct", f.flops, x=x.arg(0, 2, 3, 1), w=pack_weights(ctx, f.w), b=pack_bias(ctx, f.b, groups),

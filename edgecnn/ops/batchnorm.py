@@ -309,7 +309,8 @@ def as_images(view: View) -> View:
 
 def rows(*views: View | None) -> list:
     """All pixels of each view as one row, if all can be seen so; otherwise the views as they are."""
-    return [conv.as_row(v) for v in views] if all(conv.flat_pixels(v) for v in views) else list(views)
+    flat = all(conv.flat_pixels(v) for v in views)
+    return [conv.as_row(v) if v is not None and flat else v for v in views]
 
 
 def geometry(x: View) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
@@ -12,7 +14,7 @@ from .view import row_major
 INF = float("inf")
 
 
-def padding(node: Node, size: tuple[int, ...], kernel: tuple[int, ...], strides, dilations, pads,
+def padding(node: Node, size: Sequence[int], kernel: Sequence[int], strides, dilations, pads,
             auto_pad: str) -> tuple[list[int], list[int]]:
     """Padding before and after each spatial axis, ONNX's auto_pad resolved for one input size."""
     rank = len(size)
@@ -60,7 +62,7 @@ class Conv(Op):
         if min(out) < 1:
             raise ShapeError(f"{node}: an input of {size[0]}x{size[1]} pixels is smaller than the kernel {tuple(kernel)} "
                              f"with padding {before + after}; use larger pictures")
-        return conv.Geometry(stride, tuple(before), dilation), out
+        return conv.Geometry(stride, (before[0], before[1]), dilation), (out[0], out[1])
 
     def infer(self, node, inputs):
         x, w = inputs[0], inputs[1]
@@ -172,7 +174,8 @@ class ConvBackwardWeights(Op):
         spec = ctx.spec(node.outputs[0])
         geo, _ = Conv().geometry(node, ctx.spec(node.inputs[0]), spec)
         dw = ctx.output(node.outputs[0], strides=row_major(spec.shape))
-        views = conv.input_image(ctx, node.inputs[0]), ctx.image(node.inputs[1]), conv.split_groups(dw, self.attr(node, "group")), geo
+        x, dy = conv.input_image(ctx, node.inputs[0]), ctx.image(node.inputs[1])
+        views = x, dy, conv.split_groups(dw, self.attr(node, "group")), geo
         conv.choose(ctx, conv.BACKWARD_WEIGHTS, *views).lower(ctx, *views)
 
     def flops(self, node, inputs, outputs):

@@ -16,14 +16,18 @@ class Buffer:
     nbytes: int
     data: np.ndarray | None = None
     external: int | None = None
-    first: int | None = None  # steps of first and last use: the lifetime in the arena
-    last: int | None = None
+    first: int = -1  # steps of first and last use: the lifetime in the arena; -1 if never used
+    last: int = -1
     offset: int = 0  # in the arena, bytes
     label: str = ""
 
+    @property
+    def used(self) -> bool:
+        return self.first >= 0
+
     def used_at(self, step: int) -> None:
-        self.first = step if self.first is None else min(self.first, step)
-        self.last = step if self.last is None else max(self.last, step)
+        self.first = min(self.first, step) if self.used else step
+        self.last = max(self.last, step)
 
 
 @dataclass(frozen=True)

@@ -380,6 +380,7 @@ def child(algorithm):
             run_placed(case, algorithm, pages, pages, at_end)
 
 
+@pytest.mark.native
 @every_isa
 @every_algorithm
 def test_ends_of_buffers_touch_forbidden_pages(isa, algorithm, monkeypatch):
@@ -388,6 +389,7 @@ def test_ends_of_buffers_touch_forbidden_pages(isa, algorithm, monkeypatch):
     assert done.returncode == 0, done.stderr[-2000:] or signal.Signals(-done.returncode)
 
 
+@pytest.mark.native
 @pytest.mark.parametrize("end", ["0", "1"])
 def test_forbidden_pages_kill(end):
     assert in_child("read", end).returncode == -signal.SIGSEGV

@@ -9,7 +9,9 @@ from ._chains import bypass, followed, in_turn
 def run(g: Graph) -> None:
     for node in in_turn(g):
         bounds = g.op(node).as_clamp(node)
-        above = producer = followed(g, node) if bounds is not None else None
+        if bounds is None:
+            continue
+        above = producer = followed(g, node)
         while producer is not None and g.op(producer).is_view:
             producer = followed(g, producer)
         if above is not None and producer is not None and g.op(producer).absorb_clamp(g, producer, *bounds):
