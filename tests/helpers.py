@@ -9,6 +9,7 @@ from edgecnn import _core
 from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.lowering import Lowering
 from edgecnn.graph.memory import plan_arena
+from edgecnn.graph.passes import optimise
 from edgecnn.graph.plan import Plan
 from edgecnn.ops import Node, TensorSpec, get_op
 
@@ -45,6 +46,12 @@ def inside(g):
             g.nodes.insert(0, Node("Scale", [name], [copied], {"factor": 1.0}))
             g.specs[copied] = spec
     return g
+
+
+def run_optimised(g, inputs, threads=1):
+    """Like run_graph, with the operators simplified and fused as in a model's plan."""
+    graph = optimise(specialise(g, {k: v.shape for k, v in inputs.items()}))
+    return Plan(graph, threads).run(*(np.asarray(v, order="C") for v in inputs.values()))
 
 
 def run_op(op, inputs, attrs=None, outputs=1, threads=1, options=None, constants=None, within=False):

@@ -1,10 +1,11 @@
-"""Pad."""
+"""Pad and its gradient."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..errors import ShapeError, UnsupportedError
+from ..errors import ShapeError
+from ._elementwise import map_binary
 from .base import REQUIRED, Op, TensorSpec, axis_of, skip
 
 
@@ -67,36 +68,76 @@ class Pad(Op):
         return True
 
     def gradient(self, g, node, dy, needs):
-        if self.attr(node, "mode") != "constant":
-            raise UnsupportedError(f"{node}: padding by {self.attr(node, 'mode')} has no gradient here, only "
-                                   "constant padding has; freeze the network up to this node")
-        pads = -np.ravel(self.attr(node, "pads")).astype(np.int64)
-        return [g.emit("Pad", [dy[0]], pads=pads, axes=self.attr(node, "axes"))]
+        attrs = {k: node.attrs[k] for k in ("axes", "mode") if node.attrs.get(k) is not None}
+        pads = np.ravel(self.attr(node, "pads")).astype(np.int64)
+        if self.attr(node, "mode") == "constant":
+            return [g.emit("Pad", [dy[0]], pads=-pads, **attrs)]
+        return [g.emit("PadBackward", [dy[0]], pads=pads, shape=g.spec(node.inputs[0]).shape, **attrs)]
 
     def lower(self, ctx, node):
         x, y = ctx.input(node.inputs[0]), ctx.output(node.outputs[0])
         widths, mode = self.widths(node, len(x.shape)), self.attr(node, "mode")
-        middle = y
-        for axis, (before, after) in enumerate(widths):
-            x = x.slice(axis, max(0, -before), x.shape[axis] - max(0, -after))
-            middle = middle.slice(axis, max(0, before), y.shape[axis] - max(0, after))
         if mode == "constant":
             ctx.fill(y, float(np.ravel(self.attr(node, "constant_value") or 0.0)[0]))
-        ctx.copy(x, middle)
-        if mode != "constant":
-            for axis in reversed(range(len(widths))):
-                self.border(ctx, y, widths, axis, mode)
+        ctx.copy(*shared(x, y, widths))
+        for axis in reversed(range(len(widths) if mode != "constant" else 0)):
+            for border, source in lines(y, widths, mode, axis):
+                ctx.copy(source, border)
 
-    @staticmethod
-    def border(ctx, y, widths, axis, mode):
-        """Fills the border of one axis; those after it are complete, those before it in their middle."""
-        for a, (before, after) in enumerate(widths[:axis]):
-            y = y.slice(a, max(0, before), y.shape[a] - max(0, after))
-        first = max(0, widths[axis][0])
-        size = y.shape[axis] - first - max(0, widths[axis][1])
-        for i in (*range(first), *range(first + size, y.shape[axis])):
-            source = first + SOURCES[mode](i - first, size)
-            ctx.copy(y.slice(axis, source, source + 1), y.slice(axis, i, i + 1))
+    def flops(self, node, inputs, outputs):
+        return 0
+
+
+class PadBackward(Pad):
+    """dX of a Pad that copies elements: each gets the gradients of its copies. `shape` is that of X."""
+
+    name = "PadBackward"
+    onnx = False
+    inputs = ("dY",)
+    static = ()
+    attrs = {**Pad.attrs, "shape": REQUIRED}
+    no_gradient = "second derivatives are not built"
+
+    def infer(self, node, inputs):
+        return [TensorSpec(tuple(node.attrs["shape"]))]
+
+    def simplify(self, g, node):
+        return False
+
+    def lower(self, ctx, node):
+        dy, dx = ctx.input(node.inputs[0]), ctx.output(node.outputs[0])
+        widths, mode = self.widths(node, len(dx.shape)), self.attr(node, "mode")
+        dy = ctx.copy(dy, ctx.temp(dy.shape))
+        for axis in range(len(widths)):
+            for border, source in lines(dy, widths, mode, axis):
+                map_binary(ctx, "add", source, border, source)
+        if min(map(min, widths)) < 0:
+            ctx.fill(dx, 0.0)
+        inner, middle = shared(dx, dy, widths)
+        ctx.copy(middle, inner)
+
+    def flops(self, node, inputs, outputs):
+        return inputs[0].size
+
+
+def shared(x, y, widths):
+    """The part of x that y, which is x with borders, has too, and its place in y."""
+    for axis, (before, after) in enumerate(widths):
+        x = x.slice(axis, max(0, -before), x.shape[axis] - max(0, -after))
+        y = y.slice(axis, max(0, before), y.shape[axis] - max(0, after))
+    return x, y
+
+
+def lines(y, widths, mode, axis):
+    """Every line of the border of one axis, with the line inside that it repeats. Lines have the borders of the axes
+    after this one, not those of the axes before it: the last axis is filled first."""
+    for a, (before, after) in enumerate(widths[:axis]):
+        y = y.slice(a, max(0, before), y.shape[a] - max(0, after))
+    first = max(0, widths[axis][0])
+    size = y.shape[axis] - first - max(0, widths[axis][1])
+    for i in (*range(first), *range(first + size, y.shape[axis])):
+        source = first + SOURCES[mode](i - first, size)
+        yield y.slice(axis, i, i + 1), y.slice(axis, source, source + 1)
 
 
 # Which of n elements a place i outside of 0 .. n-1 repeats.
