@@ -14,8 +14,8 @@ class Pad(Op):
     pads cut."""
 
     name = "Pad"
-    inputs = ("data", "pads", "constant_value?", "axes?")
-    static = ("pads", "constant_value", "axes")
+    inputs: tuple[str, ...] = ("data", "pads", "constant_value?", "axes?")
+    static: tuple[str, ...] = ("pads", "constant_value", "axes")
     attrs = {"pads": REQUIRED, "constant_value": 0.0, "axes": None, "mode": "constant"}
 
     def from_onnx(self, node, opset):

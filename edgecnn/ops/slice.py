@@ -12,8 +12,8 @@ class Slice(Op):
     """x[starts:ends:steps] of some axes, as numpy slices."""
 
     name = "Slice"
-    inputs = ("data", "starts", "ends", "axes?", "steps?")
-    static = ("starts", "ends", "axes", "steps")
+    inputs: tuple[str, ...] = ("data", "starts", "ends", "axes?", "steps?")
+    static: tuple[str, ...] = ("starts", "ends", "axes", "steps")
     attrs = {"starts": REQUIRED, "ends": REQUIRED, "axes": None, "steps": None}
 
     def bounds(self, node, shape):
