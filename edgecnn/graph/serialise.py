@@ -28,7 +28,7 @@ VERSION = 1
 
 
 def to_bytes(g: Graph, info: dict[str, Any]) -> bytes:
-    tensors = {name: np.ascontiguousarray(a) for name, a in {**g.params, **g.constants}.items()}
+    tensors = {name: np.asarray(a, order="C") for name, a in {**g.params, **g.constants}.items()}
     graph = {
         "inputs": {name: [list(s.shape), s.dtype] for name, s in g.inputs.items()},
         "outputs": g.outputs,

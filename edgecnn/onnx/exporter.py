@@ -29,11 +29,12 @@ def export_model(graph: Graph, opset: int = 17, name: str = "edgecnn", class_nam
     g = _in_opset(graph, opset)
     extra: dict[str, np.ndarray] = {}
     nodes = [_node(g, node, opset, extra) for node in g.nodes]
+    _name_apart(nodes)
     used = {i for n in nodes for i in n.input} | set(g.outputs)
     arrays = {k: v for k, v in {**g.params, **g.constants, **extra}.items() if k in used}
     proto = helper.make_graph(
         nodes, name, [_value(n, spec) for n, spec in g.inputs.items()], [_value(o, None) for o in g.outputs],
-        [numpy_helper.from_array(np.ascontiguousarray(a), n) for n, a in arrays.items()])
+        [numpy_helper.from_array(np.asarray(a, order="C"), n) for n, a in arrays.items()])
     version = [helper.make_opsetid("", opset)]
     model = helper.make_model(proto, opset_imports=version, producer_name="edgecnn",
                               ir_version=helper.find_min_ir_version_for(version))
@@ -56,6 +57,17 @@ def _in_opset(graph: Graph, opset: int) -> Graph:
     if missing:
         raise UnsupportedError(f"export: ONNX opset {opset} has no form for {', '.join(missing)}; try a newer opset")
     return g
+
+
+def _name_apart(nodes: list[Any]) -> None:
+    """onnxruntime wants node names to differ; a module that is used twice has given its name twice."""
+    taken: set[str] = set()
+    for node in nodes:
+        base, i = node.name, 0
+        while node.name in taken:
+            i += 1
+            node.name = f"{base}_{i}"
+        taken.update([node.name] if base else [])
 
 
 def _schema(node: Node, opset: int) -> Any:
