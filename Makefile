@@ -1,10 +1,13 @@
-# make demo | test | lint | bench | test-arm | test-full | clean: each makes what it needs.
+# make demo | test | lint | bench | test-arm | test-full | clean: each makes its own virtual environment and the extension.
 PY := .venv/bin/python
-SOURCES := pyproject.toml setup.py edgecnn/_core.pyx $(wildcard kernels/*)
+BENCH := .venv-bench/bin/python
 PIP := -m pip --quiet --disable-pip-version-check install --no-build-isolation
+SOURCES := pyproject.toml setup.py edgecnn/_core.pyx $(wildcard kernels/*)
 export PIP_ROOT_USER_ACTION := ignore
 
 .PHONY: demo test lint bench test-arm test-full clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
 
 demo: .venv/.demo
 	$(PY) tools/fetch_assets.py efficientnet trees
@@ -19,28 +22,31 @@ test-full: .venv/.test
 lint: .venv/.lint
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	EDGECNN_WERROR=1 $(PY) setup.py -q build_ext --build-temp build/lint --build-lib build/lint --force
+	$(PY) tools/build_kernels.py $${CC:-gcc} native build/c/native
 
 bench: .venv-bench/.bench
-	.venv-bench/bin/python -m benchmarks.run
+	$(BENCH) -m benchmarks.run
 
-test-arm: .venv/.test
+test-arm: .venv/.ready
 	tools/arm/test.sh
 
 clean:
 	rm -rf build arm .venv .venv-bench out edgecnn/_core.c edgecnn/*.so *.egg-info
 
-.venv/bin/python:
-	tools/venv.sh .venv
-
-.venv-bench/bin/python:
-	tools/venv.sh .venv-bench
-
-# One stamp for each set of extras; pip builds the extension in place whenever a source has changed.
-.venv/.%: $(SOURCES) | .venv/bin/python
-	$(PY) $(PIP) -e '.[$*]'
+.venv/.ready .venv-bench/.ready:
+	tools/venv.sh $(@D)
 	@touch $@
 
-.venv-bench/.bench: $(SOURCES) | .venv-bench/bin/python
-	.venv-bench/bin/python $(PIP) -e '.[bench]'
+# The package and its extension, again whenever a source has changed; objects of kernels that did not are kept in build/.
+.venv/.built: $(SOURCES) | .venv/.ready
+	$(PY) $(PIP) -e .
+	@touch $@
+
+# One stamp for each set of extras. The package itself is there already, so that pip fetches only what the extras name.
+.venv/.%: pyproject.toml | .venv/.built
+	$(PY) $(PIP) 'edgecnn[$*]'
+	@touch $@
+
+.venv-bench/.bench: $(SOURCES) | .venv-bench/.ready
+	$(BENCH) $(PIP) -e '.[bench]'
 	@touch $@

@@ -4,7 +4,10 @@ The target, not the machine that builds, decides what is compiled: cross builds 
 """
 
 import os
+import subprocess
 import sysconfig
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -24,28 +27,50 @@ ISAS = {
     "aarch64": {"baseline": ["-march=armv8-a"]},
 }
 ONCE = ["dispatch.c", "runtime.c"]
+KERNELS = Path("kernels")
 
 
-def target_isas() -> dict[str, list[str]]:
-    platform = os.environ.get("_PYTHON_HOST_PLATFORM", sysconfig.get_platform())
-    return ISAS.get(platform.rsplit("-", 1)[-1], {"baseline": []})
+def target() -> str:
+    return os.environ.get("_PYTHON_HOST_PLATFORM", sysconfig.get_platform()).rsplit("-", 1)[-1]
+
+
+def objects(architecture: str, out: Path) -> Iterator[tuple[Path, Path, list[str]]]:
+    """Source, object file and flags of everything that the kernels consist of."""
+    isas = ISAS.get(architecture, {"baseline": []})
+    names = " ".join(f"ISA({isa})" for isa in isas)
+    for source in sorted(KERNELS.glob("*.c")):
+        if source.name in ONCE:
+            yield source, out / f"{source.stem}.o", [f"-DEC_ISAS={names}"]
+        else:
+            yield from ((source, out / f"{isa}_{source.stem}.o", [f"-DEC_ISA={isa}", *flags])
+                        for isa, flags in isas.items())
+
+
+def compile_kernels(cc: list[str], architecture: str, out: Path, extra: Sequence[str] = ()) -> list[str]:
+    """Compiles, on all processors, what is older than its sources. Returns the object files."""
+    out.mkdir(parents=True, exist_ok=True)
+    newest = max(p.stat().st_mtime for p in [Path("setup.py"), *KERNELS.glob("*.h"), *KERNELS.glob("*.def")])
+    todo = list(objects(architecture, out))
+
+    def compile_one(item: tuple[Path, Path, list[str]]) -> str:
+        source, target, flags = item
+        if not target.exists() or target.stat().st_mtime < max(newest, source.stat().st_mtime):
+            subprocess.run([*cc, *FLAGS, *flags, *extra, "-c", str(source), "-o", str(target)], check=True)
+        return str(target)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(compile_one, todo))
 
 
 class BuildKernels(build_ext):
     def build_extension(self, ext):
         if self.compiler.compiler_type != "unix":
             raise SystemExit("edgecnn: the kernels need gcc or clang (compiler with vector extensions)")
-        isas = target_isas()
-        extra = ["-Werror"] if os.environ.get("EDGECNN_WERROR") else []
-        sources = sorted(str(p) for p in Path("kernels").glob("*.c") if p.name not in ONCE)
-        for isa, flags in isas.items():
-            ext.extra_objects += self.compiler.compile(
-                sources, output_dir=str(Path(self.build_temp, isa)), macros=[("EC_ISA", isa)],
-                include_dirs=["kernels"], extra_postargs=FLAGS + flags + extra, depends=ext.depends)
-        names = " ".join(f"ISA({isa})" for isa in isas)
-        ext.extra_objects += self.compiler.compile(
-            [f"kernels/{name}" for name in ONCE], output_dir=self.build_temp, macros=[("EC_ISAS", names)],
-            include_dirs=["kernels"], extra_postargs=FLAGS + extra, depends=ext.depends)
+        out = Path("build", "kernels", target())  # not in build_temp, which pip makes anew each time
+        try:
+            ext.extra_objects += compile_kernels(self.compiler.compiler_so, target(), out)
+        except subprocess.CalledProcessError as error:
+            raise SystemExit(f"edgecnn: the compiler failed: {' '.join(error.cmd)}") from None
         super().build_extension(ext)
 
 
@@ -53,6 +78,6 @@ if __name__ == "__main__":
     setup(
         cmdclass={"build_ext": BuildKernels},
         ext_modules=[Extension("edgecnn._core", ["edgecnn/_core.pyx"], include_dirs=["kernels"],
-                               depends=sorted(str(p) for p in Path("kernels").iterdir()),
+                               depends=sorted(map(str, KERNELS.glob("*"))),
                                extra_compile_args=["-O2", "-fopenmp"], extra_link_args=["-fopenmp"])],
     )

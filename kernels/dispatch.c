@@ -5,11 +5,13 @@
 #endif
 
 #if defined(__x86_64__) || defined(__i386__)
-static int has_avx512(void) {
+__attribute__((unused)) static int has_avx512(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-static int has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+__attribute__((unused)) static int has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 #endif
 static int has_baseline(void) { return 1; }
 

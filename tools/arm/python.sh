@@ -1,32 +1,46 @@
 #!/usr/bin/env bash
-# python.sh ARM TESTS...: builds the extension for aarch64 with the host's Cython and runs tests under qemu (cortex-a72).
+# python.sh ARM TESTS...: builds the wheel for aarch64 with the host's Python and Cython, and runs tests with it under qemu
+# as a cortex-a72. The Python of the target is Debian's, of the same version as the host's.
 set -euo pipefail
 arm=$1
 shift
 py=$PWD/.venv/bin/python
-[ "$($py -c 'import sys; print(sys.version_info[:2] == (3, 11))')" = True ] || {
-    echo "test-arm: the Python tests are cross-built for Python 3.11 and need it on the host; skipped"; exit 0; }
-site=$arm/site
+version=$("$py" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+if [ ! -e "$arm/sysroot/.python$version" ]; then
+    tools/arm/sysroot.sh "$arm/sysroot" "$version" || {
+        [ $? = 3 ] && echo "test-arm: the Python tests are left out; PYTHON=python3.x with another version may help" && exit 0
+        exit 1
+    }
+fi
+
+site=$arm/site$version
 if [ ! -e "$site/.done" ]; then
-    tags=$(printf -- '--platform %s ' manylinux2014_aarch64 manylinux_2_17_aarch64 manylinux_2_26_aarch64 manylinux_2_27_aarch64 manylinux_2_28_aarch64)
-    $py -m pip --quiet --disable-pip-version-check install --target "$site" --python-version 3.11 --implementation cp \
-        --abi cp311 --abi abi3 --abi none $tags --only-binary=:all: \
-        numpy safetensors Pillow tqdm click pytest hypothesis
+    platforms=$(printf -- '--platform %s_aarch64 ' manylinux2014 manylinux_2_17 manylinux_2_26 manylinux_2_27 manylinux_2_28)
+    "$py" -m pip --quiet --disable-pip-version-check install --target "$site" --upgrade --python-version "$version" \
+        --implementation cp --abi "cp${version/./}" --abi abi3 --abi none $platforms --only-binary=:all: \
+        numpy safetensors Pillow tqdm click onnx pytest hypothesis
     touch "$site/.done"
 fi
-mkdir -p "$arm/sysconfig" "$arm/include"
-cp "$arm"/sysroot/usr/lib/python3.11/_sysconfigdata__aarch64-linux-gnu.py "$arm/sysconfig/"
-cp -r "$arm"/sysroot/usr/include/python3.11 "$arm/include/"
-cp -r "$arm"/sysroot/usr/include/aarch64-linux-gnu "$arm/include/" 2>/dev/null || true
-rm -rf "$arm/tree" && mkdir "$arm/tree"
-git ls-files -z edgecnn kernels tests setup.py pyproject.toml README.md tools | xargs -0 cp --parents -t "$arm/tree"
-(
-    cd "$arm/tree"
-    export _PYTHON_HOST_PLATFORM=linux-aarch64 _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata__aarch64-linux-gnu
-    export PYTHONPATH=$arm/sysconfig CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared"
-    export CFLAGS="-march=armv8-a -I$arm/include/python3.11 -I$arm/include"
-    $py setup.py -q build_ext --inplace
-)
-cd "$arm/tree"
-qemu-aarch64 -cpu cortex-a72 -L "$arm/sysroot" -E PYTHONPATH="$site:$arm/tree" \
-    "$arm/sysroot/usr/bin/python3.11" -m pytest -q -p no:cacheprovider -m "not native" "$@"
+
+# Of the target's files the host's Python may see only the headers and the build settings.
+mkdir -p "$arm/settings" "$arm/include" "$arm/objects"
+cp "$arm/sysroot/usr/lib/python$version/_sysconfigdata__aarch64-linux-gnu.py" "$arm/settings/"
+cp -r "$arm/sysroot/usr/include/python$version" "$arm/include/"
+cp -r "$arm/sysroot/usr/include/aarch64-linux-gnu" "$arm/include/"
+
+tree=$arm/tree # a clean copy, in which the wheel takes the place of the sources
+rm -rf "$tree" "$arm/dist"
+mkdir -p "$tree/build"
+ln -s "$arm/objects" "$tree/build/kernels"
+git ls-files -z --cached --others --exclude-standard edgecnn kernels tests tools setup.py pyproject.toml README.md LICENSE \
+    | xargs -0 cp --parents --preserve=timestamps -t "$tree"
+_PYTHON_HOST_PLATFORM=linux-aarch64 _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata__aarch64-linux-gnu \
+PYTHONPATH=$arm/settings CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared" \
+CFLAGS="-march=armv8-a -I$arm/include/python$version -I$arm/include" \
+    "$py" -m pip --quiet --disable-pip-version-check wheel --no-build-isolation --no-deps -w "$arm/dist" "$tree"
+ls "$arm"/dist/*.whl
+cd "$tree"
+rm -rf edgecnn kernels build
+"$py" -m zipfile -e "$arm"/dist/*.whl .
+qemu-aarch64 -cpu cortex-a72 -L "$arm/sysroot" -E PYTHONPATH="$arm/site$version" "$arm/sysroot/usr/bin/python$version" \
+    -m pytest -q -p no:cacheprovider -m "not native" "$@"
