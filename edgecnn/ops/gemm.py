@@ -17,7 +17,7 @@ def product(g, a: str, b: str, bias: str | None, name: str) -> str:
     n = g.spec(b).shape[0]
     shape, source = (m, k, 1, 1), a
     producer = g.producers().get(a)
-    if producer is not None and g.op(producer).is_view and producer.op != "Transpose":
+    if producer is not None and g.op(producer).is_view:
         before = g.spec(producer.inputs[0]).shape
         if len(before) == 4 and before[0] == m:
             shape, source = before, producer.inputs[0]

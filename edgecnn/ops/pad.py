@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..errors import ShapeError
@@ -24,8 +26,7 @@ class Pad(Op):
 
     def unsupported(self, node):
         mode = self.attr(node, "mode")
-        known = ("constant", *SOURCES)
-        return "" if mode in known else f"mode {mode!r} is not known, allowed are {', '.join(known)}"
+        return "" if mode in LIMITS else f"mode {mode!r} is not known, allowed are {', '.join(LIMITS)}"
 
     def widths(self, node, rank):
         """(before, after) of every axis."""
@@ -38,15 +39,15 @@ class Pad(Op):
         return [both.get(a, (0, 0)) for a in range(rank)]
 
     def infer(self, node, inputs):
-        x = inputs[0]
-        shape = tuple(n + b + a for n, (b, a) in zip(x.shape, self.widths(node, x.rank), strict=True))
-        limit = {"reflect": -1, "wrap": 0}.get(self.attr(node, "mode"))
-        too_wide = limit is not None and any(max(w) > n + limit
-                                             for n, w in zip(x.shape, self.widths(node, x.rank), strict=True))
-        if min(shape, default=1) < 0 or too_wide:
+        x, shape, fits = inputs[0], [], True
+        for n, (before, after) in zip(x.shape, self.widths(node, x.rank), strict=True):
+            kept = n + min(before, 0) + min(after, 0)
+            fits = fits and kept >= 0 and max(before, after) <= LIMITS[self.attr(node, "mode")](kept)
+            shape.append(n + before + after)
+        if not fits:
             pads = np.ravel(self.attr(node, "pads")).tolist()
             raise ShapeError(f"{node}: pads {pads} do not fit the input {x.shape}")
-        return [TensorSpec(shape, x.dtype)]
+        return [TensorSpec(tuple(shape), x.dtype)]
 
     def simplify(self, g, node):
         """No border is nothing; a zero border of a picture goes into the convolution that alone reads it."""
@@ -140,6 +141,13 @@ def lines(y, widths, mode, axis):
         yield y.slice(axis, i, i + 1), y.slice(axis, source, source + 1)
 
 
+# How wide a border of n elements may be.
+LIMITS = {
+    "constant": lambda n: math.inf,
+    "edge": lambda n: math.inf if n else 0,
+    "wrap": lambda n: n,
+    "reflect": lambda n: n - 1 if n else 0,
+}
 # Which of n elements a place i outside of 0 .. n-1 repeats.
 SOURCES = {
     "edge": lambda i, n: min(max(i, 0), n - 1),

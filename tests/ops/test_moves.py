@@ -15,6 +15,10 @@ def pad(shape, pads, mode="constant", **attrs):
     return "Pad", {"pads": np.array(pads), "mode": mode, **attrs}, shape, lambda x: np.pad(x, widths, mode, **filling)
 
 
+def crop_and_repeat(x):
+    return np.pad(x[:, 1:], ((0, 0), (0, 2), (0, 0)), "edge")
+
+
 def crop_and_pad(x):
     return np.pad(x[:, :, 1:], ((0, 0), (2, 0), (0, 3)))
 
@@ -54,6 +58,7 @@ CASES = [
     pad((2, 3, 4, 5), (0, 0, 1, 2, 0, 0, 3, 1)),
     pad((2, 3, 4), (1, 0, 2, 0, 1, 0), constant_value=np.float32(-2.5)),
     ("Pad", {"pads": np.array([2, -1, 0, 3]), "axes": np.array([1, -1])}, (2, 3, 5), crop_and_pad),
+    ("Pad", {"pads": (0, -1, 0, 0, 2, 0), "mode": "edge"}, (2, 3, 5), crop_and_repeat),
     pad((2, 3, 4, 5), (0, 2, 2, 3, 1, 0, 3, 4), "reflect"),
     pad((2, 3, 4, 5), (0, 1, 2, 3, 1, 0, 3, 4), "wrap"),
     pad((2, 3, 4, 5), (0, 1, 2, 7, 1, 0, 3, 9), "edge"),

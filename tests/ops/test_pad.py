@@ -98,6 +98,9 @@ def test_older_files():
     ({"pads": (1, 1), "axes": (2,)}, r"axis 2 does not exist, allowed are -2 to 1"),
     ({"pads": (0, -2, 0, -2)}, r"pads \[0, -2, 0, -2\] do not fit the input \(2, 3\)"),
     ({"pads": (0, 3, 0, 0), "mode": "reflect"}, r"do not fit the input \(2, 3\)"),
+    ({"pads": (0, -2, 0, 1), "mode": "reflect"}, r"do not fit the input \(2, 3\)"),
+    ({"pads": (0, -4, 0, 2)}, r"do not fit the input \(2, 3\)"),
+    ({"pads": (0, -3, 0, 1), "mode": "edge"}, r"do not fit the input \(2, 3\)"),
     ({"pads": (0, 0, 0, 4), "mode": "wrap"}, r"do not fit the input \(2, 3\)"),
 ])
 def test_errors(attrs, message):
