@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -155,19 +155,25 @@ def span(out: int, k: int, axis: int, geo: Geometry) -> int:
 
 
 def direct_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> None:
-    """dx as forward convolutions of dy with flipped taps and exchanged channels: one per phase of the stride, each
-    writing its own pixels, so that no zero is inserted and nothing is added twice."""
+    """dx as forward convolutions of dy with flipped taps and exchanged channels, one for each phase of the stride."""
     weights = w.transpose((0, 2, 1, 3, 4))
+    for pixels, rows, cols, sub in phases(ctx, w, dx, geo):
+        part = weights.slice(3, *rows.taps).slice(4, *cols.taps)
+        direct_forward(ctx, Forward(dy, part, None, None, pixels, sub))
+
+
+def phases(ctx: Any, w: View, dx: View, geo: Geometry) -> Iterator[tuple[View, Phase, Phase, Geometry]]:
+    """The parts of dx that are forward convolutions of dy with stride 1: each with its own pixels, the taps that reach
+    them and their geometry, so that no zero is inserted and nothing is added twice. Pixels that no tap reaches are
+    filled with zeros."""
     for a in range(min(geo.stride[0], dx.shape[2])):
         for b in range(min(geo.stride[1], dx.shape[3])):
             pixels = dx.slice(2, a, dx.shape[2], geo.stride[0]).slice(3, b, dx.shape[3], geo.stride[1])
             rows, cols = phase(w.shape[3], a, 0, geo), phase(w.shape[4], b, 1, geo)
             if rows is None or cols is None:
                 ctx.fill(pixels, 0.0)
-                continue
-            part = weights.slice(3, *rows.taps).slice(4, *cols.taps)
-            sub = Geometry((1, 1), (rows.pad, cols.pad), (rows.dilation, cols.dilation))
-            direct_forward(ctx, Forward(dy, part, None, None, pixels, sub))
+            else:
+                yield pixels, rows, cols, Geometry((1, 1), (rows.pad, cols.pad), (rows.dilation, cols.dilation))
 
 
 @dataclass(frozen=True)
@@ -216,45 +222,3 @@ def direct_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry
         rows=rows, cols=cols, ws_thread=ws_thread)
     ctx.emit("conv_unpack_weights", 2 * dw.size, packed=packed, w=dw.arg(0, 1, 2, 3, 4), OC=groups * ocg, C=c, KH=kh,
              KW=kw, groups=groups)
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """One way to compute a pass: `accepts` looks at the views, `lower` emits the steps."""
-
-    name: str
-    accepts: Callable[..., bool]
-    lower: Callable[..., None]
-
-
-def always(*_: Any) -> bool:
-    return True
-
-
-from ._depthwise import (  # noqa: E402  (these build on what stands above)
-    accepts_backward_data,
-    accepts_backward_weights,
-    accepts_forward,
-    depthwise_backward_data,
-    depthwise_backward_weights,
-    depthwise_forward,
-)
-from ._im2col import im2col_backward_data, im2col_backward_weights, im2col_forward  # noqa: E402
-
-# Per pass, best first; the first that accepts is taken, and the last accepts everything.
-FORWARD = [Algorithm("depthwise", accepts_forward, depthwise_forward),
-           Algorithm("direct", always, direct_forward),
-           Algorithm("im2col", always, im2col_forward)]
-BACKWARD_DATA = [Algorithm("depthwise", accepts_backward_data, depthwise_backward_data),
-                 Algorithm("direct", always, direct_backward_data),
-                 Algorithm("im2col", always, im2col_backward_data)]
-BACKWARD_WEIGHTS = [Algorithm("depthwise", accepts_backward_weights, depthwise_backward_weights),
-                    Algorithm("direct", always, direct_backward_weights),
-                    Algorithm("im2col", always, im2col_backward_weights)]
-
-
-def choose(ctx: Any, algorithms: list[Algorithm], *views: Any) -> Algorithm:
-    """The first algorithm that accepts, or the one that the plan's option `convolution` names, if it accepts."""
-    forced = ctx.options.get("convolution")
-    accepted = [a for a in algorithms if a.accepts(*views)]
-    return next((a for a in accepted if a.name == forced), accepted[0])

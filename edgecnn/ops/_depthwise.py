@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from ._convolution import Forward, Geometry, phase
+from ._convolution import Forward, Geometry, phases
 from .view import View, row_major
 
 CHANNELS = 192  # of a work item: the columns that two strips share stay in L1
@@ -37,16 +37,8 @@ def depthwise_forward(ctx: Any, f: Forward) -> None:
 def depthwise_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> None:
     """A forward pass of dy with flipped taps for each phase of the stride; see direct_backward_data."""
     dy, taps = as_image(ctx, dy), pack_taps(ctx, w)
-    for a in range(min(geo.stride[0], dx.shape[2])):
-        for b in range(min(geo.stride[1], dx.shape[3])):
-            pixels = dx.slice(2, a, dx.shape[2], geo.stride[0]).slice(3, b, dx.shape[3], geo.stride[1])
-            rows, cols = phase(w.shape[3], a, 0, geo), phase(w.shape[4], b, 1, geo)
-            if rows is None or cols is None:
-                ctx.fill(pixels, 0.0)
-                continue
-            part = taps.slice(0, *rows.taps).slice(1, *cols.taps)
-            sub = Geometry((1, 1), (rows.pad, cols.pad), (rows.dilation, cols.dilation))
-            emit_forward(ctx, dy, part, None, None, pixels, sub)
+    for pixels, rows, cols, sub in phases(ctx, w, dx, geo):
+        emit_forward(ctx, dy, taps.slice(0, *rows.taps).slice(1, *cols.taps), None, None, pixels, sub)
 
 
 def depthwise_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
 from . import _convolution as conv
+from ._algorithms import BACKWARD_DATA, BACKWARD_WEIGHTS, FORWARD, choose
 from .base import REQUIRED, Node, Op, TensorSpec
 from .view import row_major
 
@@ -129,7 +130,7 @@ class Conv(Op):
         r = ctx.image(node.inputs[3]) if len(node.inputs) > 3 else None
         y = ctx.output(node.outputs[0], over=node.inputs[3] if r is not None else "")
         f = conv.Forward(x, w, b, r, y, geo, self.attr(node, "lo"), self.attr(node, "hi"))
-        conv.choose(ctx, conv.FORWARD, f).lower(ctx, f)
+        choose(ctx, FORWARD, f).lower(ctx, f)
 
     def flops(self, node, inputs, outputs):
         return 2 * outputs[0].size * inputs[1].size // inputs[1].shape[0]
@@ -152,7 +153,7 @@ class ConvBackwardData(Op):
         dy = ctx.image(node.inputs[0])
         w = conv.split_groups(ctx.input(node.inputs[1]), self.attr(node, "group"))
         views = dy, w, ctx.output(node.outputs[0]), geo
-        conv.choose(ctx, conv.BACKWARD_DATA, *views).lower(ctx, *views)
+        choose(ctx, BACKWARD_DATA, *views).lower(ctx, *views)
 
     def flops(self, node, inputs, outputs):
         return 2 * inputs[0].size * inputs[1].size // inputs[1].shape[0]
@@ -176,7 +177,7 @@ class ConvBackwardWeights(Op):
         dw = ctx.output(node.outputs[0], strides=row_major(spec.shape))
         x, dy = conv.input_image(ctx, node.inputs[0]), ctx.image(node.inputs[1])
         views = x, dy, conv.split_groups(dw, self.attr(node, "group")), geo
-        conv.choose(ctx, conv.BACKWARD_WEIGHTS, *views).lower(ctx, *views)
+        choose(ctx, BACKWARD_WEIGHTS, *views).lower(ctx, *views)
 
     def flops(self, node, inputs, outputs):
         return 2 * inputs[1].size * outputs[0].size // outputs[0].shape[0]

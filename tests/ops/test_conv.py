@@ -20,6 +20,7 @@ from edgecnn.graph.lowering import Lowering
 from edgecnn.graph.memory import plan_arena
 from edgecnn.graph.plan import Plan
 from edgecnn.ops import TensorSpec
+from edgecnn.ops import _algorithms as algorithms
 from edgecnn.ops import _convolution as conv
 from edgecnn.ops.view import View, channels_last, row_major
 from tests.helpers import assert_close, every_isa, inside, numeric_gradient
@@ -344,7 +345,7 @@ def run_placed(case, algorithm, make, make_out, at_end, threads=1):
     gradient = conv.split_groups(v[7], case.groups)
     lower_forward, lower_backward_data, lower_backward_weights = (
         next(a.lower for a in algorithms if a.name == algorithm)
-        for algorithms in (conv.FORWARD, conv.BACKWARD_DATA, conv.BACKWARD_WEIGHTS))
+        for algorithms in (algorithms.FORWARD, algorithms.BACKWARD_DATA, algorithms.BACKWARD_WEIGHTS))
     lower_forward(ctx, conv.Forward(v[0], weights, v[1], v[2], v[5], case.geometry, case.lo, case.hi))
     lower_backward_data(ctx, v[3], weights, v[6], case.geometry)
     lower_backward_weights(ctx, v[0], v[4], gradient, case.geometry)
