@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from helpers import ISAS, assert_close, build, every_isa, inside, run_gradient, run_graph, run_op, run_optimised
 
+import edgecnn as ec
+from edgecnn import nn
 from edgecnn.errors import ModelError, UnsupportedError
 from edgecnn.graph.autodiff import differentiate
 from edgecnn.graph.ir import Graph, specialise
@@ -178,3 +180,35 @@ def test_a_network_may_not_use_the_name_of_the_counter():
     g.outputs = [g.emit("Dropout", ["step"])]
     with pytest.raises(ModelError, match="is called 'step'"):
         get_op("Dropout").for_training(specialise(g, {"step": (2, 3)}), g.nodes[0])
+
+
+class Net(nn.Module):
+    input_shape = (None, 4, 6, 6)
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(4, 8, 3), nn.ReLU()
+        self.drop, self.flatten, self.fc = nn.Dropout(0.5), nn.Flatten(), nn.Linear(8 * 16, 3)
+
+    def forward(self, x):
+        return self.fc(self.drop(self.flatten(self.drop(self.relu(self.conv(x))))))
+
+
+def test_training_a_network():
+    """Every step drops others: with no learning rate to speak of only that changes the loss. Training ends in the same weights
+    with any number of threads. Prediction drops nothing."""
+    x, y = numbers(8, 4, 6, 6), rng.integers(0, 3, 8)
+    nn.manual_seed(0)
+    still = ec.Trainer(Net(), ec.optim.SGD(lr=1e-30))
+    assert len({still.step(x, y) for _ in range(4)}) == 4
+    ends = []
+    for threads in (1, 2, 3):
+        ec.set_num_threads(threads)
+        nn.manual_seed(0)
+        net = Net()
+        trainer = ec.Trainer(net, ec.optim.SGD(lr=0.1))
+        for _ in range(4):
+            trainer.step(x, y)
+        ends.append({name: value.tobytes() for name, value in net.state_dict().items()})
+        np.testing.assert_array_equal(net(x), net(x))
+    assert ends[0] == ends[1] == ends[2]
