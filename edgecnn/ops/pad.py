@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedError
 from ._elementwise import map_binary
 from .base import REQUIRED, Op, TensorSpec, axis_of, skip
 
@@ -27,6 +27,14 @@ class Pad(Op):
     def unsupported(self, node):
         mode = self.attr(node, "mode")
         return "" if mode in LIMITS else f"mode {mode!r} is not known, allowed are {', '.join(LIMITS)}"
+
+    def export_form(self, g, node, opset):
+        axes, mode = self.attr(node, "axes"), self.attr(node, "mode")
+        oldest = 19 if mode == "wrap" else 18 if axes is not None else 0
+        if opset < oldest:
+            raise UnsupportedError(f"export: {node} with mode {mode}{', axes' if axes is not None else ''} needs opset "
+                                   f"{oldest}, got {opset}")
+        return False
 
     def widths(self, node, rank):
         """(before, after) of every axis."""

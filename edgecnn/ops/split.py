@@ -16,6 +16,14 @@ class Split(Op):
     static = ("split",)
     attrs = {"axis": 0, "split": None, "num_outputs": None}
 
+    def from_onnx(self, node, opset):
+        node.attrs.pop("num_outputs", None)  # the node has as many
+
+    def export_form(self, g, node, opset):
+        if opset >= 18 and self.attr(node, "split") is None:
+            node.attrs["num_outputs"] = len(node.outputs)
+        return False
+
     def sizes(self, node, n):
         """The size of each output along the axis, which has size n."""
         count, given = len(node.outputs), self.attr(node, "split")

@@ -195,8 +195,8 @@ class Net(nn.Module):
 
 
 def test_training_a_network():
-    """Every step drops others: with no learning rate to speak of only that changes the loss. Training ends in the same weights
-    with any number of threads. Prediction drops nothing."""
+    """Every step drops others: with no learning rate to speak of only that changes the loss. Training ends in the
+    same weights with any number of threads. Prediction drops nothing."""
     x, y = numbers(8, 4, 6, 6), rng.integers(0, 3, 8)
     nn.manual_seed(0)
     still = ec.Trainer(Net(), ec.optim.SGD(lr=1e-30))

@@ -1,10 +1,14 @@
 """Operators that only move elements: numpy says where to, and the gradient is the transposed map."""
 
 import numpy as np
+import onnxruntime
 import pytest
-from helpers import assert_close, every_isa, numeric_gradient, run_gradient, run_op
+from helpers import assert_close, every_isa, numeric_gradient, run_gradient, run_graph, run_op
 
-from edgecnn.ops import Node, get_op
+from edgecnn.errors import UnsupportedError
+from edgecnn.graph.ir import Graph
+from edgecnn.onnx import export_model, import_model
+from edgecnn.ops import Node, TensorSpec, get_op
 
 rng = np.random.default_rng(5)
 
@@ -65,6 +69,15 @@ CASES = [
 ]
 
 
+MORE = [
+    ("Split", {"axis": 1}, (2, 6, 3), lambda x: np.split(x, 3, 1)),
+    ("Split", {"axis": -1, "split": (1, 2, 4)}, (2, 3, 7), lambda x: np.split(x, (1, 3), 2)),
+    ("Concat", {"axis": 0}, (2, 3), lambda x: x),
+    ("Dropout", {"ratio": 0.3}, (2, 3), lambda x: x),
+    ("Cast", {"to": 1}, (2, 3), lambda x: x),
+]
+
+
 def each(cases):
     return pytest.mark.parametrize("op, attrs, shape, reference", cases, ids=[c[0] for c in cases])
 
@@ -105,6 +118,28 @@ def test_evaluate(op, attrs, shape, reference):
     (moved,) = get_op(op).evaluate(node, integers)
     assert moved.dtype == integers.dtype
     np.testing.assert_array_equal(moved, reference(integers))
+
+
+@each([*CASES, *MORE])
+@pytest.mark.parametrize("opset", [13, 17, 18, 21])
+def test_export(op, attrs, shape, reference, opset):
+    """What is written to a file means the same to onnxruntime, and to edgecnn."""
+    g = Graph(inputs={"x": TensorSpec(shape)})
+    outputs = 3 if op == "Split" else 1
+    names = g.emit(op, ["x"], outputs, **attrs)
+    g.outputs = [names] if outputs == 1 else names
+    x = numbers(shape)
+    wanted = reference(x) if outputs > 1 else [reference(x)]
+    if op == "Pad" and opset < 18 and "axes" in attrs or attrs.get("mode") == "wrap" and opset < 19:
+        with pytest.raises(UnsupportedError, match=f"needs opset 1[89], got {opset}"):
+            export_model(g, opset)
+        return
+    model = export_model(g, opset)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    again, _ = import_model(model, "exported", None)
+    for results in session.run(None, {"x": x}), run_graph(again, {"x": x}):
+        for got, want in zip(results, wanted, strict=True):
+            np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("op, attrs, shape", [
