@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ShapeError
+from ._elementwise import require_float
 from .base import REQUIRED, Op, TensorSpec, axis_of, skip
 
 
@@ -49,6 +50,7 @@ class Concat(Op):
                 ctx.place(value, part)
 
     def lower(self, ctx, node):
+        require_float(self, ctx, node)
         for value, part in self.parts(ctx, node, ctx.output(node.outputs[0])):
             view = ctx.input(value)
             if (view.buffer, view.offset, view.strides) != (part.buffer, part.offset, part.strides):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._elementwise import require_float
 from .base import REQUIRED, Op, TensorSpec, broadcast_shape
 
 
@@ -25,5 +26,6 @@ class Expand(Op):
         return [g.emit("SumTo", [dy[0]], shape=g.spec(node.inputs[0]).shape)]
 
     def lower(self, ctx, node):
+        require_float(self, ctx, node)
         y = ctx.output(node.outputs[0])
         ctx.copy(ctx.input(node.inputs[0]).expand(y.shape), y)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ShapeError
+from ._elementwise import require_float
 from .base import REQUIRED, Op, TensorSpec, axis_of
 
 
@@ -31,6 +32,7 @@ class Gather(Op):
 
     def lower(self, ctx, node):
         """One index is a view; more are copied one by one."""
+        require_float(self, ctx, node)
         x, axis = ctx.input(node.inputs[0]), self.attr(node, "axis")
         axis %= len(x.shape)
         parts = [x.slice(axis, i, i + 1) for i in np.ravel(self.attr(node, "indices")) % x.shape[axis]]

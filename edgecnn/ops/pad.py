@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
-from ._elementwise import map_binary
+from ._elementwise import map_binary, require_float
 from .base import REQUIRED, Op, TensorSpec, axis_of, skip
 
 
@@ -84,6 +84,7 @@ class Pad(Op):
         return [g.emit("PadBackward", [dy[0]], pads=pads, shape=g.spec(node.inputs[0]).shape, **attrs)]
 
     def lower(self, ctx, node):
+        require_float(self, ctx, node)
         x, y = ctx.input(node.inputs[0]), ctx.output(node.outputs[0])
         widths, mode = self.widths(node, len(x.shape)), self.attr(node, "mode")
         if mode == "constant":

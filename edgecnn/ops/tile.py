@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import ShapeError
+from ._elementwise import require_float
 from .base import REQUIRED, Op, TensorSpec
 from .reshape import reshape_to
 
@@ -43,6 +44,7 @@ class Tile(Op):
 
     def lower(self, ctx, node):
         """One copy for each axis that is repeated: more at once may need more loops than the kernel has."""
+        require_float(self, ctx, node)
         x, repeats = ctx.input(node.inputs[0]), self.repeats(node)
         axes = [axis for axis, r in enumerate(repeats) if r > 1]
         if not axes:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, build, run_graph, run_op, run_optimised
 
-from edgecnn.errors import ModelError, ShapeError, UnsupportedError
+from edgecnn.errors import DTypeError, ModelError, ShapeError, UnsupportedError
 from edgecnn.graph.autodiff import differentiate
 from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.passes import optimise
@@ -162,6 +162,24 @@ def test_there_and_back_again_is_nothing():
     y = g.emit("Transpose", [g.emit("Relu", ["x"])], perm=(0, 2, 3, 1))
     g.outputs = [g.emit("Tanh", [g.emit("Transpose", [y], perm=(0, 3, 1, 2))])]
     assert [n.op for n in optimised(g).nodes] == ["Relu", "Tanh"]
+
+
+@pytest.mark.parametrize("op, attrs", [
+    ("Concat", {"axis": 0}), ("Pad", {"pads": (1, 0)}), ("Gather", {"indices": np.array([0, 1])}),
+    ("Expand", {"shape": (2, 3)}), ("Tile", {"repeats": (2,)}),
+])
+def test_integers_are_not_moved_at_run_time(op, attrs):
+    with pytest.raises(DTypeError, match=rf"{op}.*'x' is int64; {op} computes float32"):
+        run_op(op, {"x": np.arange(3)}, attrs)
+
+
+@pytest.mark.parametrize("op, attrs, want", [("Reshape", {"shape": (3, 1)}, [[0], [1], [2]]),
+                                             ("Slice", {"starts": (1,), "ends": (3,)}, [1, 2])])
+def test_integers_keep_their_type(op, attrs, want):
+    g = build(op, {"x": np.arange(3)}, attrs)
+    assert g.spec(g.outputs[0]).dtype == "int64"
+    (array,) = get_op(op).evaluate(g.nodes[0], np.arange(3))
+    np.testing.assert_array_equal(array, want)
 
 
 def test_a_static_input_must_not_depend_on_data():
