@@ -111,24 +111,33 @@ void test_copy(void) {
     end();
 }
 
-/* Sums of (A, B, C) over A and C or over B, in three slabs. */
-static void test_sum(int64_t A, int64_t B, int64_t C, int over_b) {
+/* Sums of (A, B, C) over A and C, over B, or over B and C with B, which is not contiguous, as the inner loop. */
+enum { OVER_AC, OVER_B, OVER_BC };
+
+static void test_sum(int64_t A, int64_t B, int64_t C, int over) {
     enum { SLABS = 3 };
-    const int64_t ny = over_b ? A * C : B;
+    const int64_t ny = over == OVER_AC ? B : over == OVER_B ? A * C : A;
     float *x = floats(A * B * C), *y = floats(SLABS * ny), *total = floats(ny);
     double *want = doubles(ny);
     sum_args a = {.x = x, .y = y, .slabs = SLABS, .scale = 0.5};
-    if (over_b) {
+    if (over == OVER_AC) {
+        STRIDES(a.dims, {1, 1, B, 1, A, C});
+        STRIDES(a.x_s, {0, 0, C, 0, B * C, 1});
+        STRIDES(a.y_s, {ny, 0, 0, 1});
+    } else if (over == OVER_B) {
         STRIDES(a.dims, {1, A, C, 1, 1, B});
         STRIDES(a.x_s, {0, B * C, 1, 0, 0, C});
         STRIDES(a.y_s, {ny, 0, C, 1});
     } else {
-        STRIDES(a.dims, {1, 1, B, 1, A, C});
-        STRIDES(a.x_s, {0, 0, C, 0, B * C, 1});
+        STRIDES(a.dims, {1, 1, A, 1, C, B});
+        STRIDES(a.x_s, {0, 0, B * C, 0, 1, C});
         STRIDES(a.y_s, {ny, 0, 0, 1});
     }
     run("sum", &a);
-    for (int64_t i = 0; i < A * B * C; i++) want[over_b ? i / (B * C) * C + i % C : i / C % B] += 0.5 * x[i];
+    for (int64_t i = 0; i < A * B * C; i++) {
+        const int64_t outer = i / (B * C), b = i / C % B, c = i % C;
+        want[over == OVER_AC ? b : over == OVER_B ? outer * C + c : outer] += 0.5 * x[i];
+    }
     for (int64_t i = 0; i < ny; i++) {
         total[i] = 0;
         for (int64_t s = 0; s < SLABS; s++) total[i] += y[s * ny + i];
@@ -169,7 +178,7 @@ static void test_softmax(int64_t A, int64_t B, int64_t C, int strided) {
 void test_reductions(void) {
     for (int i = 0; i < 12; i++) {
         const int64_t A = between(1, 9), B = between(1, 40), C = between(1, 70);
-        test_sum(A, B, C, i % 2);
+        test_sum(A, B, C, i % 3);
         test_softmax(A, B, C, i % 2);
     }
 }
