@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _core
 from ..config import chosen_isa
-from ..errors import EdgeCNNError
+from ..errors import EdgeCNNError, UnsupportedError
 from ..ops import Node, TensorSpec, get_op
 from ..ops.view import Arg, Buffer, View, channels_last, collapse, row_major
 from .ir import Graph
@@ -228,6 +228,9 @@ class Lowering:
         """Lowers the whole graph: inputs and outputs first, placements from the outputs up, then the nodes in order."""
         for name, spec in self.graph.inputs.items():
             self._bind(name, self.external(name, spec))
+        other = {o: self.spec(o).dtype for o in self.graph.outputs if self.spec(o).dtype != "float32"}
+        if other:
+            raise UnsupportedError(f"results must be float32, the network gives {other}; end it before these")
         outputs = {name: self.external("output:" + name, self.spec(name)) for name in self.graph.outputs}
         for name, view in outputs.items():
             if view.strides == channels_last(view.shape):

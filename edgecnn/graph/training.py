@@ -15,7 +15,7 @@ from .ir import Graph, specialise
 from .passes import dead_code, optimise
 
 LOSSES = {"cross_entropy": ("SoftmaxCrossEntropy", "int64"), "mse": ("MeanSquaredError", "float32")}
-TARGET, HYPER, STEP = "target", "hyper", "step"
+TARGET, HYPER = "target", "hyper"
 HYPER_SIZE = 8
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ModelError, UnsupportedError
 from .base import REQUIRED, Node, Op, TensorSpec, same_spec, skip
 
-STEP = "step"
+STEP = "step"  # the input of a training graph that counts its steps
 
 
 class Dropout(Op):

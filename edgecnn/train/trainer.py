@@ -14,8 +14,9 @@ from ..config import get_num_threads
 from ..errors import DataError, DTypeError, ModelError, ShapeError
 from ..graph.ir import Graph
 from ..graph.plan import Plan
-from ..graph.training import HYPER, STEP, TARGET, TrainingGraph, add_updates, loss_graph
+from ..graph.training import HYPER, TARGET, TrainingGraph, add_updates, loss_graph
 from ..model import Model
+from ..ops.dropout import STEP
 from .callbacks import Callback, Progress
 from .features import FeatureCache
 from .memory import memory_report
