@@ -75,7 +75,7 @@ static void test_batch_norm_of(int64_t N, int64_t H, int64_t W, int64_t C, int c
                                              .dbeta = floats(C), .coefficients = floats(2 * C), .C = C, .pixels = pixels,
                                              .slabs = SLABS};
     run("batch_norm_backward_parameters", &q);
-    close_to("batch norm's dgamma", q.dgamma, dgamma, C, 1e-5);
+    close_to("batch norm's dgamma", q.dgamma, dgamma, C, 3e-5);
     close_to("batch norm's dbeta", q.dbeta, dbeta, C, 1e-5);
     batch_norm_backward_data_args d = {.dy = dy, .x = x, .y = from_y ? f.y : 0, .statistics = statistics,
                                        .coefficients = q.coefficients, .dx = floats(n), .C = C, .H = H, .W = W,
