@@ -6,8 +6,9 @@ python=${PYTHON:-python3}
 fail() { echo "edgecnn: $1" >&2; exit 1; }
 debian="apt-get install gcc make python3 python3-dev python3-venv"
 command -v "$python" >/dev/null || fail "python3 is missing; install it, e.g. $debian"
+version=$("$python" -V 2>&1) || fail "$python does not run: $version"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-    || fail "$("$python" -V) is too old, Python 3.10 or newer is needed; set PYTHON=/path/to/python3.x"
+    || fail "$version is too old, Python 3.10 or newer is needed; set PYTHON=/path/to/python3.x"
 cc=${CC:-gcc}
 command -v "$cc" >/dev/null || fail "the C compiler ($cc) is missing; install it, e.g. $debian"
 echo 'int main(void) { return 0; }' | "$cc" -fopenmp -x c - -o /dev/null 2>/dev/null \
