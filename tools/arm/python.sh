@@ -32,7 +32,8 @@ tree=$arm/tree # a clean copy, in which the wheel takes the place of the sources
 rm -rf "$tree" "$arm/dist"
 mkdir -p "$tree/build"
 ln -s "$arm/objects" "$tree/build/kernels"
-git ls-files -z --cached --others --exclude-standard edgecnn kernels tests tools setup.py pyproject.toml README.md LICENSE \
+git -c safe.directory='*' ls-files -z --cached --others --exclude-standard \
+    edgecnn kernels tests tools setup.py pyproject.toml README.md LICENSE \
     | xargs -0 cp --parents --preserve=timestamps -t "$tree"
 _PYTHON_HOST_PLATFORM=linux-aarch64 _PYTHON_SYSCONFIGDATA_NAME=_sysconfigdata__aarch64-linux-gnu \
 PYTHONPATH=$arm/settings CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared" \
