@@ -56,8 +56,11 @@ class Graph:
              **attrs: Any) -> Any:
         """Appends a node and infers its shapes if those of its inputs are known.
 
-        Returns the output name, or the list of them when there are several. A None input is an absent one."""
+        Returns the output name, or the list of them when there are several. A None input is an absent one; absent ones
+        at the end are left out (onnxruntime fuses a convolution with an empty bias no more)."""
         ins = [i or "" for i in inputs]
+        while ins and not ins[-1]:
+            ins.pop()
         base = name or op.lower()
         outs = outputs if isinstance(outputs, list) else [self.fresh(base) for _ in range(outputs)]
         node = Node(op, ins, outs, attrs, name)
