@@ -131,6 +131,8 @@ def forward_blocks(ctx: Any, x: View, w: View, y: View, geo: Geometry, pack: boo
     panels = -(-ocg // ctx.isa["nr"])
     by_panel = threads > 1 and w.size > x.size and panels >= threads
     limit = ctx.isa["x_block_bytes"] // (4 * cg)  # pixels
+    if 4 * w.size * 2 <= ctx.isa["x_block_bytes"]:  # weights that stay in L2 too can be read often: keep the output there
+        limit = ctx.isa["x_block_bytes"] // (4 * (cg + groups * ocg))
     if limit < x.shape[2] * x.shape[3] <= 2 * limit:
         limit *= 2  # a whole picture, if it nearly fits: then the weights are read once
     rows = max(1, limit // (span(ow, kw, 1, geo) * geo.stride[0]))
