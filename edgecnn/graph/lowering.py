@@ -208,6 +208,10 @@ class Lowering:
 
     def copy(self, src: View, dst: View, once: bool = False) -> View:
         """dst = src, shapes equal, any strides; once as in emit. Returns dst."""
+        if src.dtype != "float32":
+            where = self._node or f"the result of shape {src.shape}"
+            raise UnsupportedError(f"{where}: {src.dtype} values cannot be computed or returned, only float32; end the "
+                                   "network before them")
         sizes, (s, d) = self.loops(6, src, dst)
         self.emit("copy", 2 * src.size, once, x=Arg(src, s), y=Arg(dst, d), dims=sizes)
         return dst
@@ -228,9 +232,6 @@ class Lowering:
         """Lowers the whole graph: inputs and outputs first, placements from the outputs up, then the nodes in order."""
         for name, spec in self.graph.inputs.items():
             self._bind(name, self.external(name, spec))
-        other = {o: self.spec(o).dtype for o in self.graph.outputs if self.spec(o).dtype != "float32"}
-        if other:
-            raise UnsupportedError(f"results must be float32, the network gives {other}; end it before these")
         outputs = {name: self.external("output:" + name, self.spec(name)) for name in self.graph.outputs}
         for name, view in outputs.items():
             if view.strides == channels_last(view.shape):
