@@ -161,7 +161,7 @@ class Model:
             kept = {i for i in last.inputs if i in g.params}
             self.frozen = {p for p in g.trainable() if p not in kept}
             return
-        reached = self._ancestors(self._find(until))
+        reached = set().union(*(self._ancestors(node) for node in self._find(until)))
         self.frozen = {p for p in g.trainable()
                        if any(p in n.inputs for n in g.nodes if id(n) in reached)}
 
@@ -169,8 +169,8 @@ class Model:
         """Lets training change every parameter."""
         self.frozen = set()
 
-    def _find(self, name: str) -> Node:
-        """The node that computes tensor `name`, else the last one that is called so or has parameters that start so."""
+    def _find(self, name: str) -> list[Node]:
+        """The node that computes tensor `name`, else all that are called so or have parameters that start so."""
         def matches(node: Node) -> bool:
             return name == node.name or any(i == name or i.startswith(name + ".") for i in node.inputs
                                             if i in self.graph.params)
@@ -179,7 +179,7 @@ class Model:
         if not found:
             layers = list(dict.fromkeys(p.rsplit(".", 1)[0] for p in self.graph.trainable()))
             raise ModelError(f"{self.name} has no tensor, node or layer {name!r}; layers are {', '.join(layers[:40])}")
-        return found[-1]
+        return found
 
     def _ancestors(self, node: Node) -> set[int]:
         """ids of the node and of all nodes it depends on."""
@@ -200,7 +200,7 @@ class Model:
     def features(self, tensor: str) -> Model:
         """The part of the network that ends at a tensor (or a node or layer), sharing the weights."""
         g = self.graph.copy()
-        node = self._find(tensor)
+        node = self._find(tensor)[-1]
         g.outputs = [tensor if tensor in node.outputs else node.outputs[0]]
         dead_code.run(g)
         part = Model(g, None, self.preprocessing, f"{self.name}:{g.outputs[0]}")
