@@ -278,7 +278,8 @@ class Model:
         from .onnx import export_model
 
         proto = export_model(self.graph, opset=opset, name=self.name, class_names=self.class_names,
-                             preprocessing=self.preprocessing.to_json() if self.preprocessing else None)
+                             preprocessing=self.preprocessing.to_json() if self.preprocessing else None,
+                             outputs=self.outputs)
         write_atomically(path, proto.SerializeToString())
 
 

@@ -19,8 +19,10 @@ TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": Tenso
 
 
 def export_model(graph: Graph, opset: int = 17, name: str = "edgecnn", class_names: list[str] | None = None,
-                 preprocessing: str | None = None) -> Any:
+                 preprocessing: str | None = None, outputs: dict[str, TensorSpec] | None = None) -> Any:
     """An onnx.ModelProto of the network with its parameters under their own names, checked by onnx.
+
+    outputs: shapes of the results, for where onnx's own shape inference does not find them.
 
     Raises: ModelError for an opset that is not offered; UnsupportedError for an operator that ONNX lacks there."""
     newest = onnx.defs.onnx_opset_version()
@@ -33,7 +35,7 @@ def export_model(graph: Graph, opset: int = 17, name: str = "edgecnn", class_nam
     used = {i for n in nodes for i in n.input} | set(g.outputs)
     arrays = {k: v for k, v in {**g.params, **g.constants, **extra}.items() if k in used}
     proto = helper.make_graph(
-        nodes, name, [_value(n, spec) for n, spec in g.inputs.items()], [_value(o, None) for o in g.outputs],
+        nodes, name, [_value(n, spec) for n, spec in g.inputs.items()], [_value(o, (outputs or {}).get(o)) for o in g.outputs],
         [numpy_helper.from_array(np.asarray(a, order="C"), n) for n, a in arrays.items()])
     version = [helper.make_opsetid("", opset)]
     model = helper.make_model(proto, opset_imports=version, producer_name="edgecnn",
@@ -115,4 +117,5 @@ def _value(name: str, spec: TensorSpec | None) -> Any:
 def _add_output_shapes(model: Any) -> None:
     inferred = onnx.shape_inference.infer_shapes(model)
     for mine, found in zip(model.graph.output, inferred.graph.output, strict=True):
-        mine.CopyFrom(found)
+        if found.type.tensor_type.HasField("shape"):
+            mine.CopyFrom(found)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from ..errors import ShapeError
 from ._elementwise import overwritable
 from .base import Node, Op, same_spec
+from .reshape import reshape_to
 from .view import Arg, View
 
 
@@ -20,11 +22,35 @@ def rows_along(ctx: Any, axis: int, *views: View) -> tuple[tuple[int, ...], list
 
 
 class Softmax(Op):
-    """y = exp(x - max x) / sum exp(x - max x) along `axis` (ONNX opset 13 and newer)."""
+    """y = exp(x - max x) / sum exp(x - max x) along `axis`. Before opset 13 ONNX flattened the axes from `axis` on into one
+    row: `flatten` stands for that, here only."""
 
     name = "Softmax"
     inputs = ("input",)
-    attrs = {"axis": -1}
+    attrs = {"axis": -1, "flatten": 0}
+
+    def from_onnx(self, node, opset):
+        if opset < 13:
+            node.attrs = {"axis": 1, "flatten": 1, **node.attrs}
+
+    def simplify(self, g, node):
+        if not self.attr(node, "flatten"):
+            return False
+        shape = g.spec(node.inputs[0]).shape
+        axis = self.attr(node, "axis") % len(shape)
+        rows = reshape_to(g, node.inputs[0], (math.prod(shape[:axis]), math.prod(shape[axis:])))
+        g.replace_value(node.outputs[0], reshape_to(g, g.emit("Softmax", [rows], axis=-1), shape))
+        g.remove([node])
+        return True
+
+    def export_form(self, g, node, opset):
+        """The flattened form is written out; the last axis means the same in both."""
+        if not self.attr(node, "flatten"):
+            return False
+        flat = g.emit("Flatten", [node.inputs[0]], axis=self.attr(node, "axis"))
+        rows, shape = g.emit("Softmax", [flat], axis=-1), g.emit("Shape", [node.inputs[0]])
+        node.op, node.inputs, node.attrs = "Reshape", [rows, shape], {}
+        return True
 
     def infer(self, node, inputs):
         axis, shape = self.attr(node, "axis"), inputs[0].shape
