@@ -35,7 +35,8 @@ def export_model(graph: Graph, opset: int = 17, name: str = "edgecnn", class_nam
     used = {i for n in nodes for i in n.input} | set(g.outputs)
     arrays = {k: v for k, v in {**g.params, **g.constants, **extra}.items() if k in used}
     proto = helper.make_graph(
-        nodes, name, [_value(n, spec) for n, spec in g.inputs.items()], [_value(o, (outputs or {}).get(o)) for o in g.outputs],
+        nodes, name, [_value(n, spec) for n, spec in g.inputs.items()],
+        [_value(o, (outputs or {}).get(o)) for o in g.outputs],
         [numpy_helper.from_array(np.asarray(a, order="C"), n) for n, a in arrays.items()])
     version = [helper.make_opsetid("", opset)]
     model = helper.make_model(proto, opset_imports=version, producer_name="edgecnn",
