@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from helpers import assert_close, every_isa, numeric_gradient, run_gradient, run_graph, run_op
 
-onnxruntime = pytest.importorskip("onnxruntime")  # not there under emulation
-
 from edgecnn.errors import UnsupportedError
 from edgecnn.graph.ir import Graph
 from edgecnn.onnx import export_model, import_model
 from edgecnn.ops import Node, TensorSpec, get_op
+
+onnxruntime = pytest.importorskip("onnxruntime")  # not there under emulation
 
 rng = np.random.default_rng(5)
 
