@@ -7,139 +7,22 @@
  * Packed weights: [group][panel of NR output channels][KH][KW][C/groups][NR], the last panel padded with zeros.
  * Every output is one accumulator, summed over (kh, kw, c) in this order from the bias: the bits depend neither on the
  * tile an output falls into nor on the number of threads. */
-#include "simd.h"
+#include "tile.h"
 
-/* Where the taps of an output pixel lie relative to it: KH rows, in each `taps` runs of `run` contiguous floats. */
-typedef struct {
-    int64_t KH, taps, run;
-    int64_t h, w;     /* distance between tap rows, between runs of a row */
-    int64_t pixel;    /* distance between the inputs of neighbouring output pixels */
-} tap_grid;
-
-typedef struct {
-    float *y;
-    const float *r;   /* residual added before the clamp, or NULL; same geometry as y but its own strides */
-    int64_t y_w, r_w;
-    float lo, hi;
-} tile_out;
-
-enum { LINE = 16 };  /* floats in a cache line */
-enum { AHEAD = 8 };  /* steps that the weights of the present panel are fetched into L1 ahead: +4 % on AVX-512 */
-
-/* Pixel i is read at xs * i from its row's first. x86 addresses scale by 1, 2, 4, so five pixels hang on one base register
- * and a stride and its triple; left alone, gcc keeps a register per pixel and spills half of them in the inner loop. */
-enum { PER_BASE = 5, BASES = (MR + PER_BASE - 1) / PER_BASE };
-#define OPAQUE(pointer) __asm__("" : "+r"(pointer))
-
-/* `next` walks a line per step over weights that are wanted soon: the next panel's, whose first use would else wait for
- * memory (7x7x512: 87 GFLOP/s without, 130 with).
- *
- * y[i][oc] = clamp(b[oc] + sum_taps x[i][tap] w[tap][oc] + r[i][oc]) for mr pixels and the nc <= nv*VL channels of a
- * panel. Pixels from `split` on lie in another row: x1, and out1. */
-INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, const tap_grid *g, const float *w,
-                 const float *next, const float *b, int64_t nc, const tile_out *o0, const tile_out *o1) {
-    vf acc[MR][NV];
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) acc[i][j] = b ? load(b + j * VL) : splat(0);
-    const int64_t xs = g->pixel;
-    for (int64_t kh = 0; kh < g->KH; kh++)
-        for (int64_t t = 0; t < g->taps; t++) {
-            const float *base[2][BASES];
-#pragma GCC unroll 2
-            for (int r = 0; r < 2; r++)
-#pragma GCC unroll 4
-                for (int i = 0; i < BASES; i++) {
-                    base[r][i] = (r ? x1 : x0) + kh * g->h + t * g->w + i * PER_BASE * xs;
-                    OPAQUE(base[r][i]);
-                }
-            for (int64_t k = 0; k < g->run; k++, w += NR, next += LINE) {
-                __builtin_prefetch(next, 0, 2);
-#pragma GCC unroll 2
-                for (int l = 0; l < NR; l += LINE) __builtin_prefetch(w + AHEAD * NR + l, 0, 3);
-                vf wv[NV];
-#pragma GCC unroll 2
-                for (int j = 0; j < nv; j++) wv[j] = load(w + j * VL);
-#pragma GCC unroll 16
-                for (int i = 0; i < mr; i++) {
-                    const int r = i >= split, px = r ? i - split : i;
-                    float s = base[r][px / PER_BASE][px % PER_BASE * xs];
-#pragma GCC unroll 2
-                    for (int j = 0; j < nv; j++) acc[i][j] += wv[j] * s;
-                }
-#pragma GCC unroll 2
-                for (int r = 0; r < 2; r++)
-#pragma GCC unroll 4
-                    for (int i = 0; i < BASES; i++) {
-                        base[r][i]++;
-                        OPAQUE(base[r][i]);
-                    }
-            }
-        }
-    const vf lo = splat(o0->lo), hi = splat(o0->hi);
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++) {
-        const tile_out *o = i < split ? o0 : o1;
-        const int64_t px = i < split ? i : i - split;
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) {
-            int64_t n = nc - j * VL;
-            vf v = acc[i][j];
-            const float *r = o->r ? o->r + px * o->r_w + j * VL : 0;
-            float *y = o->y + px * o->y_w + j * VL;
-            if (n >= VL) {
-                if (r) v += load(r);
-                store(y, vmin(hi, vmax(lo, v)));
-            } else if (n > 0) {
-                if (r) v += load_n(r, n);
-                store_n(y, vmin(hi, vmax(lo, v)), n);
-            }
-        }
-    }
-}
-
-typedef void (*tile_fn)(const float *, const float *, const tap_grid *, const float *, const float *, const float *,
-                        int64_t, const tile_out *, const tile_out *);
-
-/* One function per tile height; NV or a single vector; in one row, or two rows of half the height. */
-#define TILE(m)                                                                                                      \
-    static void tile_##m##_2(const float *x0, const float *x1, const tap_grid *g, const float *w,                    \
-                             const float *next, const float *b, int64_t nc, const tile_out *o0, const tile_out *o1) {\
-        tile(m, 2, m, x0, x1, g, w, next, b, nc, o0, o1);                                                                  \
-    }                                                                                                                \
-    static void tile_##m##_1(const float *x0, const float *x1, const tap_grid *g, const float *w,                    \
-                             const float *next, const float *b, int64_t nc, const tile_out *o0, const tile_out *o1) {\
-        tile(m, 1, m, x0, x1, g, w, next, b, nc, o0, o1);                                                                  \
-    }
+/* Two rows of half the height: two_rows[n] takes n pixels of one row and n of the next. */
 #define TILE_SPLIT(m)                                                                                                \
     static void tile_##m##_s(const float *x0, const float *x1, const tap_grid *g, const float *w,                    \
                              const float *next, const float *b, int64_t nc, const tile_out *o0, const tile_out *o1) {\
         tile(m, 2, (m) / 2, x0, x1, g, w, next, b, nc, o0, o1);                                                            \
     }
-#define NAMES(m) [m] = {tile_##m##_1, tile_##m##_2}
 #define NAME_SPLIT(m) [(m) / 2] = tile_##m##_s
-TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
 TILE_SPLIT(2) TILE_SPLIT(4) TILE_SPLIT(6)
 #if defined(__AVX512F__) || defined(__aarch64__)
-TILE(7) TILE(8) TILE_SPLIT(8)
+TILE_SPLIT(8)
 #endif
 #if defined(__AVX512F__)
-TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
 TILE_SPLIT(10) TILE_SPLIT(12) TILE_SPLIT(14)
 #endif
-
-static const tile_fn tiles[MR + 1][2] = {
-    NAMES(1), NAMES(2), NAMES(3), NAMES(4), NAMES(5), NAMES(6),
-#if defined(__AVX512F__) || defined(__aarch64__)
-    NAMES(7), NAMES(8),
-#endif
-#if defined(__AVX512F__)
-    NAMES(9), NAMES(10), NAMES(11), NAMES(12), NAMES(13), NAMES(14),
-#endif
-};
-
-/* two_rows[n]: n pixels of one row and n of the next */
 static const tile_fn two_rows[MR / 2 + 1] = {
     NAME_SPLIT(2), NAME_SPLIT(4), NAME_SPLIT(6),
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -311,66 +194,6 @@ DEFINE(conv_direct) {
         block_panels(a, win, blk, g, p, min64(panels, p + a->panels));
     }
 }
-
-/* dw[k0..k0+mk][oc..oc+nc] += sum over a block's output pixels of x[pixel][k] dy[pixel][oc]: an outer product per pixel,
- * accumulated in registers. x points at run position k0 of the block's first pixel. */
-typedef struct {
-    int64_t images, rows, cols;
-    int64_t x_n, x_h, x_w;    /* distance between the inputs of neighbouring output images, rows, pixels */
-    int64_t dy_n, dy_h, dy_w;
-} pixels;
-
-INLINE void outer_tile(int mk, int nv, int tail, const float *x, const float *dy, const pixels *p, float *dw, int64_t nc,
-                       int first) {
-    vf acc[MR][NV];
-#pragma GCC unroll 16
-    for (int i = 0; i < mk; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) acc[i][j] = first ? splat(0) : load(dw + i * NR + j * VL);
-    for (int64_t n = 0; n < p->images; n++)
-        for (int64_t h = 0; h < p->rows; h++) {
-            const float *xp = x + n * p->x_n + h * p->x_h, *dp = dy + n * p->dy_n + h * p->dy_h;
-            for (int64_t c = 0; c < p->cols; c++, xp += p->x_w, dp += p->dy_w) {
-                vf d[NV];
-#pragma GCC unroll 2
-                for (int j = 0; j < nv; j++)
-                    d[j] = tail && j == nv - 1 ? load_n(dp + j * VL, nc - j * VL) : load(dp + j * VL);
-#pragma GCC unroll 16
-                for (int i = 0; i < mk; i++)
-#pragma GCC unroll 2
-                    for (int j = 0; j < nv; j++) acc[i][j] += d[j] * xp[i];
-            }
-        }
-#pragma GCC unroll 16
-    for (int i = 0; i < mk; i++)
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) store(dw + i * NR + j * VL, acc[i][j]);
-}
-
-typedef void (*outer_fn)(const float *, const float *, const pixels *, float *, int64_t, int);
-#define OUTER_ONE(m, v, t)                                                                                           \
-    static void outer_##m##_##v##_##t(const float *x, const float *dy, const pixels *p, float *dw, int64_t nc,      \
-                                      int first) {                                                                   \
-        outer_tile(m, v, t, x, dy, p, dw, nc, first);                                                                \
-    }
-#define OUTER(m) OUTER_ONE(m, 1, 0) OUTER_ONE(m, 1, 1) OUTER_ONE(m, 2, 0) OUTER_ONE(m, 2, 1)
-#define OUTER_NAMES(m) [m] = {{outer_##m##_1_0, outer_##m##_1_1}, {outer_##m##_2_0, outer_##m##_2_1}}
-OUTER(1) OUTER(2) OUTER(3) OUTER(4) OUTER(5) OUTER(6)
-#if defined(__AVX512F__) || defined(__aarch64__)
-OUTER(7) OUTER(8)
-#endif
-#if defined(__AVX512F__)
-OUTER(9) OUTER(10) OUTER(11) OUTER(12) OUTER(13) OUTER(14)
-#endif
-static const outer_fn outers[MR + 1][2][2] = {
-    OUTER_NAMES(1), OUTER_NAMES(2), OUTER_NAMES(3), OUTER_NAMES(4), OUTER_NAMES(5), OUTER_NAMES(6),
-#if defined(__AVX512F__) || defined(__aarch64__)
-    OUTER_NAMES(7), OUTER_NAMES(8),
-#endif
-#if defined(__AVX512F__)
-    OUTER_NAMES(9), OUTER_NAMES(10), OUTER_NAMES(11), OUTER_NAMES(12), OUTER_NAMES(13), OUTER_NAMES(14),
-#endif
-};
 
 /* The tiles [begin, end) of one block, counted over (panel, kh, run, k0) of group g. */
 static void outer_block(const conv_backward_weights_args *a, window win, block blk, int64_t images, int64_t g, range t,

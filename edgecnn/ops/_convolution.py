@@ -35,7 +35,7 @@ class Forward:
     hi: float = INF
 
     @property
-    def flops(self) -> int:
+    def flops(self) -> int:  # of the sums as they are defined
         return 2 * self.y.size * self.w.size // self.y.shape[1]
 
 
@@ -154,6 +154,14 @@ def forward_blocks(ctx: Any, x: View, w: View, y: View, geo: Geometry, pack: boo
 def span(out: int, k: int, axis: int, geo: Geometry) -> int:
     """Input rows (axis 0) or columns (1) that `out` output ones read."""
     return (out - 1) * geo.stride[axis] + (k - 1) * geo.dilation[axis] + 1
+
+
+def flip(dy: View, w: View, dx: View, geo: Geometry) -> Forward:
+    """backward_data of stride 1 as a forward pass: of dy, with flipped taps and exchanged channels."""
+    kh, kw = w.shape[3:]
+    flipped = w.transpose((0, 2, 1, 3, 4)).slice(3, kh - 1, -1, -1).slice(4, kw - 1, -1, -1)
+    pad = (kh - 1) * geo.dilation[0] - geo.pad[0], (kw - 1) * geo.dilation[1] - geo.pad[1]
+    return Forward(dy, flipped, None, None, dx, Geometry((1, 1), pad, geo.dilation))
 
 
 def direct_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> None:

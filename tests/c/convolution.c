@@ -1,4 +1,4 @@
-/* conv_direct, conv_backward_weights, and weights in their packed layout. */
+/* conv_direct, conv_backward_weights, Winograd's way to both, and weights in their packed layout. */
 #include "check.h"
 
 enum { SHAPES = 25 };
@@ -79,9 +79,8 @@ static float *direct(const problem *p, const float *x, const float *w, const flo
 static double tolerance(int64_t terms) { return 1e-6 * sqrt((double)terms + 4); }
 
 /* Compares the channels that y holds of its wider surroundings. */
-static void compare_y(const char *what, const problem *p, const float *y, const double *want) {
-    const int64_t terms = p->Cg * p->s.KH * p->s.KW;
-    for (int64_t i = 0; i < p->ny; i += p->y_s[2]) close_to(what, y + i, want + i, p->s.OC, tolerance(terms));
+static void compare_y(const char *what, const problem *p, const float *y, const double *want, double tolerance) {
+    for (int64_t i = 0; i < p->ny; i += p->y_s[2]) close_to(what, y + i, want + i, p->s.OC, tolerance);
     for (int64_t i = p->s.OC; i < p->ny; i += p->y_s[2]) expect(isnan(y[i]), "channels beside y are left alone");
 }
 
@@ -96,7 +95,7 @@ static void test_forward(const problem *p, int pack, int fused) {
         const int64_t oc = i % p->y_s[2];
         if (oc < p->s.OC) want[i] = clamped(want[i] + b[oc / p->OCg * per_group + oc % p->OCg] + r[i], lo, hi);
     }
-    compare_y("conv_direct", p, y, want);
+    compare_y("conv_direct", p, y, want, tolerance(p->Cg * p->s.KH * p->s.KW));
     end();
 }
 
@@ -113,7 +112,7 @@ static void test_backward_data(const problem *p) {
     float *dx = direct(&back, dy, packed(&back, w + taps - 1, flipped), 0, 0, 1, -INFINITY, INFINITY);
     double *want = doubles(back.ny);
     FOR_PRODUCTS(&forth, want[xi / s.C * back.y_s[2] + xi % s.C] += (double)w[wi] * dy[yi / forth.y_s[2] * s.OC + oc];)
-    compare_y("conv_direct as backward_data", &back, dx, want);
+    compare_y("conv_direct as backward_data", &back, dx, want, tolerance(back.Cg * s.KH * s.KW));
     end();
 }
 
@@ -142,7 +141,49 @@ static void test_backward_weights(const problem *p, int pack) {
     end();
 }
 
+/* Winograd's transforms add some ten roundings to each sum. */
+static void test_winograd(int64_t m) {
+    const int64_t H = between(1, 17), W = between(1, 17), pad = between(1, 2), k = (m + 2) * (m + 2);
+    const geometry s = {between(1, 2), between(1, 40), H, W, between(1, 75), 3, 3, {1, 1}, {pad, pad, pad, pad}, {1, 1}, 1,
+                        H + 2 * pad - 2, W + 2 * pad - 2};
+    const problem p = problem_of(s, 0);
+    const int64_t nr = isa->nr, row = s.C + isa->lanes + 16, wide = p.panels * nr + isa->lanes + 16;
+    const int64_t tiles = between(1, 40), channels = between(1, s.C), panels = between(1, p.panels);
+    const int64_t ws = k * (tiles * (row + wide) + s.C * p.panels * nr) + row + wide;
+    float *x = floats(p.nx), *w = floats(p.nw), *b = floats(p.panels * nr), *r = floats(p.ny), *dy = floats(p.ny);
+    winograd_weights_args u = {.packed = packed(&p, w, p.w_s), .u = floats(p.panels * nr * s.C * k), .m = m, .OC = s.OC,
+                               .C = s.C};
+    run("winograd_weights", &u);
+    winograd_forward_args a = {.x = x, .u = u.u, .b = b, .r = r, .y = floats(p.ny), .ws = floats(3 * ws), .m = m, .N = s.N,
+                               .C = s.C, .H = H, .W = W, .OC = s.OC, .OH = s.OH, .OW = s.OW, .pad = {pad, pad}, .lo = -2,
+                               .hi = 3, .tiles = tiles, .panels = panels, .ws_thread = ws};
+    memcpy(a.x_s, p.x_s, sizeof a.x_s);
+    memcpy(a.y_s, p.y_s, sizeof a.y_s);
+    memcpy(a.r_s, p.y_s, sizeof a.r_s);
+    run("winograd_forward", &a);
+    double *y = doubles(p.ny), *dw = doubles(p.nw);
+    FOR_PRODUCTS(&p, y[yi] += (double)x[xi] * w[wi]; dw[wi] += (double)x[xi] * dy[yi];)
+    for (int64_t i = 0; i < p.ny; i++) {
+        const int64_t oc = i % p.y_s[2];
+        if (oc < s.OC) y[i] = clamped(y[i] + b[oc] + r[i], a.lo, a.hi);
+    }
+    compare_y("winograd_forward", &p, a.y, y, 5 * tolerance(s.C * 9));
+    winograd_backward_weights_args g = {.x = x, .dy = dy, .dw = floats(p.panels * nr * s.C * 9), .ws = a.ws, .m = m,
+                                        .N = s.N, .C = s.C, .H = H, .W = W, .OC = s.OC, .OH = s.OH, .OW = s.OW,
+                                        .pad = {pad, pad}, .tiles = tiles, .channels = channels, .panels = panels,
+                                        .ws_thread = ws};
+    memcpy(g.x_s, p.x_s, sizeof g.x_s);
+    memcpy(g.dy_s, p.y_s, sizeof g.dy_s);
+    run("winograd_backward_weights", &g);
+    conv_unpack_weights_args unpack = {.packed = g.dw, .w = w, .OC = s.OC, .C = s.C, .KH = 3, .KW = 3, .groups = 1};
+    memcpy(unpack.w_s, p.w_s, sizeof unpack.w_s);
+    run("conv_unpack_weights", &unpack);
+    close_to("winograd_backward_weights", w, dw, p.nw, 5 * tolerance(s.N * s.OH * s.OW));
+    end();
+}
+
 void test_convolution(void) {
+    for (int i = 0; i < SHAPES; i++) test_winograd(i % 2 ? 4 : 2);
     for (int i = 0; i < SHAPES; i++) {
         geometry s = random_geometry(0);
         const int padded = s.pad[0] || s.pad[1] || s.pad[2] || s.pad[3], pack = padded || i % 2;

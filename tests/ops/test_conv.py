@@ -26,9 +26,10 @@ from edgecnn.ops.view import View, channels_last, row_major
 from tests.helpers import assert_close, every_isa, inside, numeric_gradient
 
 INF = float("inf")
-ALGORITHMS = ["direct", "im2col", "depthwise"]
+ALGORITHMS = ["direct", "im2col", "depthwise", "winograd4", "winograd2"]
 KERNELS = {"direct": {"conv_direct", "conv_backward_weights"}, "im2col": {"gemm"},
-           "depthwise": {"depthwise_forward", "depthwise_backward_weights"}}
+           "depthwise": {"depthwise_forward", "depthwise_backward_weights"},
+           **dict.fromkeys(["winograd4", "winograd2"], {"winograd_forward", "winograd_backward_weights"})}
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 MANY = 1000 if os.environ.get("EDGECNN_TEST_FULL") else 40
 
@@ -154,6 +155,17 @@ SPECIAL = [
 ]
 
 
+def winograd_case(seed):
+    """3x3 of stride 1; any border and any place of the last, partial tiles."""
+    rng = np.random.default_rng(seed)
+    c, oc = rng.choice([5, 8, 15, 16, 17, 33, 48]), rng.choice([1, 7, 16, 20, 33, 65])
+    pads, size = rng.integers(0, 4, 4), rng.integers(1, 30, 2)
+    lo, hi = [(-INF, INF), (0.0, 6.0)][rng.integers(2)]
+    case = Case(int(rng.integers(1, 4)), 1, int(c), int(oc), tuple(map(int, size)), pads=tuple(map(int, pads)), lo=lo, hi=hi,
+                seed=seed)
+    return case if min(case.out) >= 1 else winograd_case(seed + 1000)
+
+
 def random_case(seed, group_kind):
     """Channels lie around the widths of vectors and panels."""
     rng = np.random.default_rng(seed)
@@ -180,6 +192,9 @@ def random_case(seed, group_kind):
 
 
 def cases(algorithm, count=None):
+    if algorithm.startswith("winograd"):
+        yield from map(winograd_case, range(count or MANY))
+        return
     kinds = ["depthwise"] if algorithm == "depthwise" else ["dense", "grouped", "depthwise"]
     yield from (c for c in SPECIAL if algorithm != "depthwise" or c.cg == c.ocg == 1)
     yield from (random_case(i, kinds[i % len(kinds)]) for i in range(count or MANY))
@@ -243,7 +258,8 @@ def test_output_may_take_the_memory_of_the_residual(isa, algorithm, monkeypatch)
     monkeypatch.setenv("EDGECNN_ISA", isa)
     dense = Case(2, 1, 16, 24, (7, 9), pads=(1, 1, 1, 1), lo=0.0)
     narrow = depthwise(24, (7, 9), (3, 3), pads=(1, 1, 1, 1), lo=0.0)
-    for case in [narrow] if algorithm == "depthwise" else [narrow, dense]:
+    by = {"depthwise": [narrow], "winograd4": [dense], "winograd2": [dense]}
+    for case in by.get(algorithm, [narrow, dense]):
         arrays = case.arrays()
         g, given = graph_of(case, arrays)
         plan = plan_of(inside(g), given, algorithm)
@@ -363,6 +379,8 @@ def run_placed(case, algorithm, make, make_out, at_end, threads=1):
 @pytest.mark.parametrize("make", [room_around, user_order])
 def test_views_in_larger_memory(isa, algorithm, make, monkeypatch):
     """NaN around the inputs would spread into results; a store beside an output would hit the sentinel."""
+    if make is user_order and algorithm.startswith("winograd"):
+        pytest.skip("reads channels-last pictures only")
     monkeypatch.setenv("EDGECNN_ISA", isa)
     for case in cases(algorithm, count=8):
         run_placed(case, algorithm, make, room_around, at_end=True)
@@ -411,6 +429,41 @@ def test_nan_and_infinity_pass_through():
             assert np.isnan(want).any()
             np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
             np.testing.assert_allclose(got, want, 1e-4, 1e-5)
+
+
+def test_nan_and_infinity_are_not_lost_by_winograd():
+    """They may also reach the rest of their tiles, nothing else."""
+    case = Case(cg=8, ocg=20, size=(17, 17), pads=(1, 1, 1, 1))
+    for algorithm, reach in ("winograd4", 6), ("winograd2", 4):
+        for bad in np.nan, np.inf:
+            x, w, _, _, dy = case.arrays()
+            x[0, 1, 8, 8] = bad
+            g, given = graph_of(case, [x, w, None, None, dy])
+            got = plan_of(g, given, algorithm).run(*given.values())[0]
+            with np.errstate(invalid="ignore"):
+                want = forward(case, x, w)
+            assert not np.isfinite(got[~np.isfinite(want)]).any()
+            rows = np.abs(np.arange(17) - 8) < reach
+            assert np.isfinite(got[:, :, ~rows]).all() and np.isfinite(got[..., ~rows]).all()
+
+
+def chosen(case, threads=1, constant=True):
+    """The algorithms of the three passes."""
+    g, given = graph_of(case, [*case.arrays()[:2], None, None, case.arrays()[4]], constant)
+    plan = Plan(specialise(inside(g), {k: v.shape for k, v in given.items()}), threads)
+    return [s.kernel if "winograd" not in s.kernel else f"{s.kernel}{s.args['m']}" for s in plan.steps
+            if s.kernel in set().union(*KERNELS.values())]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_cheapest_algorithm_is_chosen_whatever_the_threads(threads):
+    same = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
+    wide = Case(1, 1, 64, 64, (56, 56), **same)
+    assert chosen(wide, threads) == ["winograd_forward4", "winograd_forward4", "winograd_backward_weights4"]
+    assert "winograd_forward4" not in chosen(Case(1, 1, 512, 512, (7, 7), **same), threads)  # its weights would be 38 MB
+    assert chosen(replace(wide, strides=(2, 2)), threads)[0] == "conv_direct"
+    assert chosen(Case(1, 1, 64, 64, (56, 56), kernel=(1, 1)), threads)[0] == "conv_direct"
+    assert chosen(depthwise(64, (9, 9), (3, 3)), threads)[0] == "depthwise_forward"
 
 
 def infer(x, w, b=None, **attrs):

@@ -1,0 +1,132 @@
+"""The three passes of a 3x3 convolution of stride 1 by Winograd's minimal filtering (kernels/winograd.c), with what each is
+expected to cost next to the direct way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._convolution import Forward, Geometry, flip, pack_bias, pack_weights
+from .view import View
+
+MEMORY_FLOPS = 8  # products that a core does while a byte of weights arrives from beyond its L2
+GATHER_FLOPS = {4: 420, 2: 150}  # per tile and channel: one input transform, in products that would take as long
+SCATTER_FLOPS = {4: 340, 2: 110}  # the same of an output transform
+
+
+def accepts_forward(f: Forward) -> bool:
+    groups, _, _, kh, kw = f.w.shape
+    return (groups == 1 and (kh, kw) == (3, 3) and f.geometry.stride == f.geometry.dilation == (1, 1)
+            and f.x.is_image and f.y.is_image)
+
+
+def accepts_backward_data(dy: View, w: View, dx: View, geo: Geometry) -> bool:
+    return geo.stride == (1, 1) and accepts_forward(flip(dy, w, dx, geo))
+
+
+def accepts_backward_weights(x: View, dy: View, dw: View, geo: Geometry) -> bool:
+    return accepts_forward(Forward(x, dw, None, None, dy, geo))
+
+
+def frequencies(m: int) -> int:
+    return (m + 2) ** 2
+
+
+def count_tiles(m: int, y: View) -> int:
+    n, _, oh, ow = y.shape
+    return n * -(-oh // m) * -(-ow // m)
+
+
+def forward_cost(ctx: Any, f: Forward, m: int) -> float:
+    """In FLOPs that a matrix product would do in the same time. Weights count as what has to come from memory: they are
+    larger than w by (m+2)^2 / 9."""
+    _, oc, c, _, _ = f.w.shape
+    tiles, weights = count_tiles(m, f.y), frequencies(m) * oc * c
+    blocks = -(-tiles // tiles_per_block(ctx, m, c, tiles))
+    once = 0 if ctx.is_constant(f.w) else 2 * MEMORY_FLOPS * 4 * weights
+    transforms = tiles * (c * GATHER_FLOPS[m] + oc * SCATTER_FLOPS[m])
+    return transforms + max(2 * tiles * weights, MEMORY_FLOPS * 4 * weights * blocks) + once
+
+
+def backward_data_cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry, m: int) -> float:
+    return forward_cost(ctx, flip(dy, w, dx, geo), m)
+
+
+def backward_weights_cost(ctx: Any, x: View, dy: View, dw: View, geo: Geometry, m: int) -> float:
+    _, oc, c, _, _ = dw.shape
+    tiles = count_tiles(m, dy)
+    channels, panels = weights_block(ctx, m, c, oc)
+    of_x, of_dy = -(-oc // (panels * ctx.isa["nr"])), -(-c // channels)  # how often each is transformed
+    transforms = tiles * (c * GATHER_FLOPS[m] * of_x + oc * SCATTER_FLOPS[m] * of_dy)
+    return transforms + 2 * tiles * frequencies(m) * oc * c
+
+
+def padded(ctx: Any, c: int) -> int:
+    """Floats from one tile's channels to the next one's."""
+    return -(-c // ctx.isa["lanes"]) * ctx.isa["lanes"] + 16
+
+
+def tiles_per_block(ctx: Any, m: int, c: int, total: int) -> int:
+    """So many tiles that their transforms fill half of a core's L2, in blocks of nearly equal size."""
+    per_tile = 4 * frequencies(m) * (padded(ctx, c) + ctx.isa["nr"])
+    limit = max(ctx.isa["mr"], 2 * ctx.isa["x_block_bytes"] // per_tile)
+    return -(-total // -(-total // limit))
+
+
+def transform_weights(ctx: Any, m: int, w: View) -> View:
+    """Once if the weights are constant; then what they were packed into is not kept."""
+    _, oc, c, _, _ = w.shape
+    size = frequencies(m) * -(-oc // ctx.isa["nr"]) * ctx.isa["nr"] * c
+    once = ctx.is_constant(w)
+    u = ctx.keep(size) if once else ctx.temp((size,))
+    ctx.emit("winograd_weights", 4 * size, once=once, packed=pack_weights(ctx, w), u=u, m=m, OC=oc, C=c)
+    return u
+
+
+def winograd_forward(ctx: Any, f: Forward, m: int) -> None:
+    x, y, r = f.x, f.y, f.r
+    _, oc, c, _, _ = f.w.shape
+    total, panels = count_tiles(m, y), -(-oc // ctx.isa["nr"])
+    tiles = tiles_per_block(ctx, m, c, total)
+    shares = ctx.threads if -(-total // tiles) % ctx.threads and panels >= ctx.threads else 1
+    ws_thread = padded(ctx, c) + frequencies(m) * tiles * (padded(ctx, c) + ctx.isa["nr"])
+    ctx.emit(
+        "winograd_forward", 2 * total * frequencies(m) * oc * c, x=x.nhw, u=transform_weights(ctx, m, f.w),
+        b=pack_bias(ctx, f.b, 1), r=r.nhw if r is not None else None, y=y.nhw, ws=ctx.temp((ws_thread * ctx.threads,)), m=m,
+        N=x.shape[0], C=c, H=x.shape[2], W=x.shape[3], OC=oc, OH=y.shape[2], OW=y.shape[3], pad=f.geometry.pad, lo=f.lo,
+        hi=f.hi, tiles=tiles, panels=-(-panels // shares), ws_thread=ws_thread)
+
+
+def winograd_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry, m: int) -> None:
+    winograd_forward(ctx, flip(dy, w, dx, geo), m)
+
+
+def weights_block(ctx: Any, m: int, c: int, oc: int) -> tuple[int, int]:
+    """Input channels and panels of output channels of a block of dw whose transform fills a quarter of L2 and gives
+    each thread a block."""
+    nr, mr = ctx.isa["nr"], ctx.isa["mr"]
+    panels = -(-oc // nr)
+    side = int((1.5 * ctx.isa["x_block_bytes"] / 4 / frequencies(m)) ** 0.5)  # of a square block
+    per_block = min(panels, max(1, side // nr))
+    blocks = -(-panels // per_block)
+    channels = max(mr, min(c, side))
+    channels = -(-c // -(-c // channels))
+    while blocks * -(-c // channels) < ctx.threads and channels > mr:
+        channels = -(-channels // 2)
+    return channels, -(-panels // blocks)
+
+
+def winograd_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry, m: int) -> None:
+    n, c, h, w = x.shape
+    _, oc, oh, ow = dy.shape
+    nr = ctx.isa["nr"]
+    total = count_tiles(m, dy)
+    channels, panels = weights_block(ctx, m, c, oc)
+    tiles = tiles_per_block(ctx, m, channels + panels * nr, total)
+    v, g = padded(ctx, channels), padded(ctx, panels * nr)
+    ws_thread = max(v, g) + frequencies(m) * (tiles * (v + g) + channels * panels * nr)
+    packed = ctx.temp((-(-oc // nr) * nr * c * 9,))
+    ctx.emit(
+        "winograd_backward_weights", 2 * total * frequencies(m) * oc * c, x=x.nhw, dy=dy.nhw, dw=packed,
+        ws=ctx.temp((ws_thread * ctx.threads,)), m=m, N=n, C=c, H=h, W=w, OC=oc, OH=oh, OW=ow, pad=geo.pad, tiles=tiles,
+        channels=channels, panels=panels, ws_thread=ws_thread)
+    ctx.emit("conv_unpack_weights", 2 * dw.size, packed=packed, w=dw.arg(0, 1, 2, 3, 4), OC=oc, C=c, KH=3, KW=3, groups=1)
