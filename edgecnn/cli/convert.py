@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import EdgeCNNError, ModelError
 from ..model import Model, load
 from .files import OPSET, check_model_name, check_output, is_onnx, megabytes, write_model
+from .workload import random_inputs
 
 TOLERANCE = 1e-4
 PICTURES = 4
@@ -66,9 +67,7 @@ def compare(model: Model, files: dict[str, Path], seed: int) -> None:
     """Prints how far the model is from onnxruntime on each ONNX file, on normally distributed random input.
 
     Raises ModelError where the largest difference is more than TOLERANCE of the largest output."""
-    rng = np.random.default_rng(seed)
-    inputs = {name: _random(rng, model.inputs[name].dtype, shape)
-              for name, shape in model.input_shapes(PICTURES).items()}
+    inputs = random_inputs(model, model.input_shapes(PICTURES), seed)
     results = list(model.run(inputs).values())
     for name, path in files.items():
         if not is_onnx(path):
@@ -102,11 +101,6 @@ def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
         return float("inf")
     a, b = (np.nan_to_num(v.astype(np.float64)) for v in (a, b))
     return float(np.abs(a - b).max() / max(np.abs(b).max(), np.finfo(np.float32).tiny))
-
-
-def _random(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    values = rng.standard_normal(shape) if dtype == "float32" else rng.integers(0, 2, shape)
-    return values.astype(dtype)
 
 
 def _top(scores: np.ndarray) -> np.ndarray:

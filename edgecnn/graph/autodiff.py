@@ -20,7 +20,8 @@ def depends_on(g: Graph, sources: Iterable[str]) -> set[str]:
 
 
 def differentiate(g: Graph, loss: str, wrt: Iterable[str]) -> dict[str, str]:
-    """Appends the backward pass of the (1,) value `loss` and returns the name of the gradient of each `wrt`.
+    """Appends the backward pass of the (1,) value `loss` and returns the name of the gradient of each `wrt`. Its nodes are
+    named like the ones they differentiate.
 
     A value that the loss does not depend on has no entry. Raises UnsupportedError with the reason where an operator on the
     way has no gradient."""
@@ -36,7 +37,11 @@ def differentiate(g: Graph, loss: str, wrt: Iterable[str]) -> dict[str, str]:
                                    f"model.freeze(until={node.outputs[0]!r})")
         dy = [_total(g, o, parts) if o in parts else None for o in node.outputs]
         needs = [i in active for i in node.inputs]
-        for value, grad in zip(node.inputs, op.gradient(g, node, dy, needs), strict=True):
+        made = len(g.nodes)
+        grads = op.gradient(g, node, dy, needs)
+        for new in g.nodes[made:]:
+            new.name = new.name or node.name or node.outputs[0]
+        for value, grad in zip(node.inputs, grads, strict=True):
             if grad is not None and value in active:
                 parts.setdefault(value, []).append(grad)
     return {name: _total(g, name, parts) for name in wrt if name in parts}

@@ -47,16 +47,21 @@ KERNELS = {name: (index, _parse(fields)) for index, (name, fields) in enumerate(
 
 @dataclass
 class Step:
+    """One call of a kernel; cost as in Lowering.emit, algorithm as chosen for its node, "" where there is no choice."""
+
     kernel: str
     args: dict[str, Any]
     serial: bool
     node: Node | None
+    cost: float
+    algorithm: str
 
 
 class Lowering:
     """What an operator's `lower` works with.
 
-    Attributes: isa (lanes, mr, nr, x_block_bytes), threads (the number the program is made for), steps."""
+    Attributes: isa (lanes, mr, nr, x_block_bytes), threads (the number the program is made for), steps, algorithm (an
+    operator that chooses between several says here which, for reports)."""
 
     def __init__(self, graph: Graph, threads: int, options: dict[str, Any] | None = None):
         self.graph, self.threads, self.options = graph, threads, options or {}
@@ -64,6 +69,7 @@ class Lowering:
         self.steps: list[Step] = []
         self.once: list[Step] = []
         self.kept_bytes = 0
+        self.algorithm = ""
         self.buffers: list[Buffer] = []
         self.externals: dict[str, int] = {}
         self._views: dict[str, View] = {}
@@ -194,7 +200,7 @@ class Lowering:
                                        f"got {view.dtype} with {len(strides)}")
                 view.buffer.used_at(len(self.steps))
         steps = self.once if once else self.steps
-        steps.append(Step(kernel, args, cost < SERIAL_BELOW, self._node))
+        steps.append(Step(kernel, args, cost < SERIAL_BELOW, self._node, cost, self.algorithm))
 
     @staticmethod
     def loops(rank: int, *views: View) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
@@ -240,12 +246,12 @@ class Lowering:
             self._node = node
             get_op(node.op).place(self, node)
         for node in self.graph.nodes:
-            self._node = node
+            self._node, self.algorithm = node, ""
             get_op(node.op).lower(self, node)
             for value in node.inputs:
                 if value and value in self._views:
                     self._readers[id(self._views[value].buffer)] -= 1
-        self._node = None
+        self._node, self.algorithm = None, ""
         for name, view in outputs.items():
             if self._views[name].buffer is not view.buffer:
                 self.copy(self._views[name], view)

@@ -130,7 +130,8 @@ def add_updates(step: TrainingGraph, optimizer: Any, params: Mapping[str, np.nda
             g.params[slot] = array
             slots.append(slot)
         current = _ahead(g, optimizer, name, slots) if optimizer.ahead else name
-        g.emit(optimizer.update, [current, grad, *slots, HYPER, *([scale] if scale else [])], **optimizer.attrs())
+        g.emit(optimizer.update, [current, grad, *slots, HYPER, *([scale] if scale else [])], name=name,
+               **optimizer.attrs())
     order_effects(g)
     dead_code.run(g)
     g.verify()

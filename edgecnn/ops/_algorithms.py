@@ -79,4 +79,6 @@ def choose(ctx: Any, algorithms: list[Algorithm], *views: Any) -> Algorithm:
     depend on the number of threads, for that would change bits."""
     forced = ctx.options.get("convolution")
     accepted = [a for a in algorithms if a.accepts(*views)]
-    return next((a for a in accepted if a.name == forced), None) or min(accepted, key=lambda a: a.cost(ctx, *views))
+    chosen = next((a for a in accepted if a.name == forced), None) or min(accepted, key=lambda a: a.cost(ctx, *views))
+    ctx.algorithm = chosen.name
+    return chosen

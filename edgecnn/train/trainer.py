@@ -14,6 +14,7 @@ from ..config import get_num_threads
 from ..errors import DataError, DTypeError, ModelError, ShapeError
 from ..graph.ir import Graph
 from ..graph.plan import Plan
+from ..graph.profile import StepProfile, profile
 from ..graph.training import HYPER, TARGET, TrainingGraph, add_updates, loss_graph
 from ..model import Model
 from ..ops.dropout import STEP
@@ -60,6 +61,14 @@ class Trainer:
         Args: x float32 (N, C, H, W); y int64 class indices (N,) (or float32 targets for "mse").
         """
         return self._step(self.model.graph, x, y)
+
+    def profile(self, x: np.ndarray, y: np.ndarray, runs: int = 20, warm_up: int = 3) -> tuple[Plan, list[StepProfile]]:
+        """The plan of a training step and where its time goes. Every run is a real step on this batch: keep a copy of a
+        model that matters."""
+        plan, _ = self._plan(self.model.graph, x, y, update=True)
+        self.steps += warm_up + runs
+        self.model.changed()
+        return plan, profile(plan, self._feeds(plan, x, y), runs, warm_up)
 
     def _step(self, graph: Graph, x: np.ndarray, y: np.ndarray) -> float:
         plan, training = self._plan(graph, x, y, update=True)

@@ -62,4 +62,5 @@ void test_batch_norm(void);
 void test_losses(void);
 void test_dropout(void);
 void test_optimizers(void);
+void test_peak(void);
 #endif

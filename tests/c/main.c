@@ -174,6 +174,7 @@ int main(void) {
         test_losses();
         test_dropout();
         test_optimizers();
+        test_peak();
         check_all_tested();
     }
     printf(": %lld checks passed\n", (long long)checks);

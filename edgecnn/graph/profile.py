@@ -1,0 +1,87 @@
+"""Where the time of a plan goes: each step's time, operations and memory traffic, and the machine's peak beside them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ops.view import Arg, View
+from .ir import Graph
+from .lowering import ITEM, KERNELS, Lowering, Step
+from .plan import Plan
+
+PEAK_STEPS, PEAK_ITEMS, PEAK_RUNS = 1 << 16, 16, 8  # some 10 ms a run, so that clocks and other programs settle
+
+
+@dataclass(frozen=True)
+class StepProfile:
+    """One step of a plan.
+
+    Attributes:
+        layer: the node it was made for, by its name or its first output; "" for a copy of a result to the user's memory.
+        op, kernel, algorithm: the node's operator, the kernel, and the algorithm where the operator has a choice.
+        seconds: median over the runs.
+        flops: floating-point operations; 0 for a step that is bound by its memory traffic. Those of a Winograd step are what
+            the step itself does or what the direct convolution would do, as its cost says.
+        bytes: what it reads and writes outside its own workspace, every element once.
+    """
+
+    layer: str
+    op: str
+    kernel: str
+    algorithm: str
+    seconds: float
+    flops: float
+    bytes: int
+
+
+def profile(plan: Plan, inputs: list[np.ndarray], runs: int = 20, warm_up: int = 3) -> list[StepProfile]:
+    """The steps of a plan in program order, timed over some runs. A training plan makes a real step at each run."""
+    times = np.zeros((runs, len(plan.steps)), np.int64)
+    for _ in range(warm_up):
+        plan.run(*inputs)
+    for ns in times:
+        plan.run(*inputs, ns=ns)
+    return [_describe(step, float(t) / 1e9) for step, t in zip(plan.steps, np.median(times, axis=0), strict=True)]
+
+
+def _describe(step: Step, seconds: float) -> StepProfile:
+    node, traffic = step.node, traffic_bytes(step)
+    flops = step.cost if step.cost > traffic / 2 else 0  # the cost is the larger of FLOPs and half the bytes
+    return StepProfile(node.name or node.outputs[0] if node else "", node.op if node else "", step.kernel, step.algorithm,
+                       seconds, flops, traffic)
+
+
+def traffic_bytes(step: Step) -> int:
+    """Bytes of all buffer arguments; one that is read and written counts twice, one that only this step uses not at all."""
+    total = 0
+    for field in KERNELS[step.kernel][1]:
+        value = step.args[field.name] if field.kind in "<>=" else None
+        view = value.view if isinstance(value, Arg) else value
+        if view is not None and not _is_workspace(view):
+            elements = np.prod([n for n, s in zip(view.shape, view.strides, strict=True) if s], dtype=np.int64)
+            total += int(elements) * ITEM[view.dtype] * (2 if field.kind == "=" else 1)
+    return total
+
+
+def _is_workspace(view: View) -> bool:
+    buffer = view.buffer
+    return buffer.data is None and buffer.external is None and buffer.first == buffer.last
+
+
+def peak_flops(threads: int) -> float:
+    """Floating-point operations per second of multiply-adds in registers, on this many threads: the best of some runs."""
+    lowering = Lowering(Graph(), threads)
+    items = PEAK_ITEMS * threads
+    flops = 2 * lowering.isa["mr"] * lowering.isa["nr"] * PEAK_STEPS * items
+    y = lowering.constant(np.zeros((items, lowering.isa["nr"]), np.float32))
+    lowering.emit("fma_peak", flops, y=y, items=items, steps=PEAK_STEPS, rate=1e-9)
+    program, nothing = lowering.program(lowering.steps, 0), np.zeros(0, np.uint64)
+    seconds = []
+    for _ in range(PEAK_RUNS):
+        start = time.perf_counter()
+        program.run(nothing, threads)
+        seconds.append(time.perf_counter() - start)
+    return flops / min(seconds)
