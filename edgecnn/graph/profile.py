@@ -23,8 +23,8 @@ class StepProfile:
         layer: the node it was made for, by its name or its first output; "" for a copy of a result to the user's memory.
         op, kernel, algorithm: the node's operator, the kernel, and the algorithm where the operator has a choice.
         seconds: median over the runs.
-        flops: floating-point operations; 0 for a step that is bound by its memory traffic. Those of a Winograd step are what
-            the step itself does or what the direct convolution would do, as its cost says.
+        flops: floating-point operations of this algorithm (Winograd needs fewer than the direct convolution); 0 for a step
+            that does little else than move memory.
         bytes: what it reads and writes outside its own workspace, every element once.
     """
 
