@@ -25,7 +25,7 @@ lint: .venv/.lint
 	$(PY) tools/build_kernels.py $${CC:-gcc} native build/c/native
 
 bench: .venv-bench/.bench
-	$(BENCH) -m benchmarks.run
+	$(BENCH) benchmarks/run.py
 
 test-arm: .venv/.ready
 	tools/arm/test.sh

@@ -1,4 +1,4 @@
-"""The benchmark networks in plain PyTorch, without torchvision; same layers and sizes as `edgecnn.models`."""
+"""The networks that are trained, in plain PyTorch, without torchvision; same layers and sizes as `edgecnn.models`."""
 
 import torch
 from torch import nn
@@ -65,3 +65,60 @@ def resnet18(num_classes: int = 1000) -> nn.Module:
 
 def resnet50(num_classes: int = 1000) -> nn.Module:
     return resnet(bottleneck, 4, (3, 4, 6, 3), num_classes)
+
+
+class Fire(nn.Module):
+    """Squeeze to few channels, then 1x1 and 3x3 convolutions side by side (Iandola et al., 2016, section 3.2)."""
+
+    def __init__(self, c: int, squeeze: int, expand: int):
+        super().__init__()
+        self.squeeze = nn.Sequential(nn.Conv2d(c, squeeze, 1), nn.ReLU(inplace=True))
+        self.one = nn.Sequential(nn.Conv2d(squeeze, expand, 1), nn.ReLU(inplace=True))
+        self.three = nn.Sequential(nn.Conv2d(squeeze, expand, 3, padding=1), nn.ReLU(inplace=True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.squeeze(x)
+        return torch.cat([self.one(x), self.three(x)], 1)
+
+
+def squeezenet1_1(num_classes: int = 1000) -> nn.Module:
+    def pool() -> nn.Module:
+        return nn.MaxPool2d(3, 2, ceil_mode=True)
+
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3, 2), nn.ReLU(inplace=True), pool(),
+        Fire(64, 16, 64), Fire(128, 16, 64), pool(),
+        Fire(128, 32, 128), Fire(256, 32, 128), pool(),
+        Fire(256, 48, 192), Fire(384, 48, 192), Fire(384, 64, 256), Fire(512, 64, 256),
+        nn.Dropout(0.5), nn.Conv2d(512, num_classes, 1), nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+
+
+def conv_bn6(c: int, oc: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(c, oc, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(oc), nn.ReLU6(inplace=True)]
+
+
+class InvertedResidual(nn.Module):
+    """Expand, depthwise, project; added to the input where shapes agree (Sandler et al., 2018, section 3.3)."""
+
+    def __init__(self, c: int, oc: int, stride: int, expansion: int):
+        super().__init__()
+        self.adds, wide = stride == 1 and c == oc, c * expansion
+        self.body = nn.Sequential(
+            *(conv_bn6(c, wide, 1) if expansion > 1 else []), *conv_bn6(wide, wide, 3, stride, wide), *conv_bn6(wide, oc, 1)[:2])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x) if self.adds else self.body(x)
+
+
+def mobilenet_v2(num_classes: int = 1000) -> nn.Module:
+    layers, c = conv_bn6(3, 32, 3, 2), 32
+    for expansion, oc, count, stride in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
+                                         (6, 160, 3, 2), (6, 320, 1, 1)):  # table 2
+        for i in range(count):
+            layers.append(InvertedResidual(c, oc, stride if i == 0 else 1, expansion))
+            c = oc
+    return nn.Sequential(*layers, *conv_bn6(c, 1280, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2),
+                         nn.Linear(1280, num_classes))

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from networks import NETWORKS, build
 
-INPUTS = {"lenet5": (1, 28, 28), "resnet18": (3, 224, 224), "resnet50": (3, 224, 224)}
-CLASSES = {"lenet5": 10, "resnet18": 1000, "resnet50": 1000}
 LR, MOMENTUM = 1e-3, 0.9
 WARM_UP_S, WARM_UP_CALLS = 0.5, 3
 
@@ -30,8 +29,9 @@ Workload = tuple[Callable[[], Any], dict[str, Any]]  # one call to time, and fac
 def batch(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """The same pictures x (N, C, H, W) and classes y (N,) for every engine."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((args.batch, *INPUTS[args.network]), dtype=np.float32)
-    return x, rng.integers(0, CLASSES[args.network], args.batch)
+    network = NETWORKS[args.network]
+    x = rng.standard_normal((args.batch, *network.shape), dtype=np.float32)
+    return x, rng.integers(0, network.classes, args.batch)
 
 
 def build_edgecnn(args: argparse.Namespace) -> Workload:
@@ -41,9 +41,9 @@ def build_edgecnn(args: argparse.Namespace) -> Workload:
     x, y = batch(args)
     info = {"version": ec.__version__}
     if args.task == "training":
-        model = getattr(ec.models, args.network)(num_classes=CLASSES[args.network])
-        info["state_size"] = sum(value.size for value in model.state_dict().values())
-        trainer = ec.Trainer(model, optimizer=ec.optim.Momentum(lr=LR), loss="cross_entropy")
+        model = build(args.network)
+        info["parameters"] = sum(model.graph.params[name].size for name in model.trainable())
+        trainer = ec.Trainer(model, optimizer=ec.optim.Momentum(lr=LR, gamma=MOMENTUM), loss="cross_entropy")
         return lambda: trainer.step(x, y), info
     model = ec.load(args.model)
     if args.task == "library":
@@ -81,15 +81,14 @@ def build_onnxruntime(args: argparse.Namespace) -> Workload:
 
 def build_torch(args: argparse.Namespace) -> Workload:
     import torch
-
-    from benchmarks import torch_models
+    import torch_models
 
     if args.task != "training":
         raise SystemExit(f"{args.engine}: only training is measured")
     torch.set_num_threads(args.threads)
     torch.set_num_interop_threads(1)
     layout = torch.contiguous_format if args.engine == "torch_nchw" else torch.channels_last
-    net = getattr(torch_models, args.network)(CLASSES[args.network]).to(memory_format=layout).train()
+    net = getattr(torch_models, args.network)(NETWORKS[args.network].classes).to(memory_format=layout).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM)
     x_np, y_np = batch(args)
     x, y = torch.from_numpy(x_np).to(memory_format=layout), torch.from_numpy(y_np)
@@ -101,14 +100,13 @@ def build_torch(args: argparse.Namespace) -> Workload:
         optimizer.step()
         return loss.item()
 
-    state = [value for value in net.state_dict().values() if value.is_floating_point()]
-    return step, {"version": torch.__version__, "state_size": sum(value.numel() for value in state)}
+    return step, {"version": torch.__version__, "parameters": sum(p.numel() for p in net.parameters())}
 
 
 BUILDERS = {
     "edgecnn": build_edgecnn,
     "onnxruntime": build_onnxruntime,
-    "torch": build_torch,
+    "torch_channels_last": build_torch,
     "torch_nchw": build_torch,
 }
 
@@ -146,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engine", choices=BUILDERS)
     parser.add_argument("task", choices=("inference", "library", "training"))
-    parser.add_argument("network", choices=INPUTS)
+    parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--model", help="ONNX file of the network (all tasks but training)")
@@ -159,8 +157,8 @@ def main() -> None:
         print(json.dumps(fields), file=answers, flush=True)
 
     call, info = BUILDERS[args.engine](args)
-    output = np.asarray(call(), dtype=np.float64).ravel()[:8].tolist()
-    answer(output=output, call_ms=warm_up(call), **info)
+    output = np.asarray(call(), dtype=np.float64)
+    answer(output=output.reshape(args.batch if output.size > 1 else 1, -1)[0].tolist(), call_ms=warm_up(call), **info)
     for line in sys.stdin:
         count = int(line.removeprefix("go "))
         time_calls(call, 1 + count // 10)  # the other engine has just used the caches
