@@ -106,8 +106,8 @@ class InvertedResidual(nn.Module):
     def __init__(self, c: int, oc: int, stride: int, expansion: int):
         super().__init__()
         self.adds, wide = stride == 1 and c == oc, c * expansion
-        self.body = nn.Sequential(
-            *(conv_bn6(c, wide, 1) if expansion > 1 else []), *conv_bn6(wide, wide, 3, stride, wide), *conv_bn6(wide, oc, 1)[:2])
+        expand = conv_bn6(c, wide, 1) if expansion > 1 else []
+        self.body = nn.Sequential(*expand, *conv_bn6(wide, wide, 3, stride, wide), *conv_bn6(wide, oc, 1)[:2])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.body(x) if self.adds else self.body(x)
