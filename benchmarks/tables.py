@@ -61,13 +61,13 @@ def _ratios(title: str, results: list[Result], kind: str, batch: int) -> Iterato
         lines.append(_start(r, lambda engine: _milliseconds(engine["ms"])) | {
             "ratio": f"{statistics.median(ratios):.2f}", "min..max": f"{min(ratios):.2f}..{max(ratios):.2f}",
             **_bars(statistics.median(ratios), LEAST[kind], target)})
-    yield from _table(title, lines + _means(results, kind, batch))
+    yield from table(title, lines + _means(results, kind, batch))
 
 
 def _memory(results: list[Result]) -> Iterator[str]:
     lines = [_start(r, lambda engine: f"{engine['peak_mb']:.0f}") | {"ratio": f"{memory_ratio(r):.2f}"}
              | _bars(memory_ratio(r), LEAST["memory"], MEAN["memory", 0]) for r in results]
-    yield from _table("Highest memory of the training process against the smaller of PyTorch's, MB of 10^6 bytes",
+    yield from table("Highest memory of the training process against the smaller of PyTorch's, MB of 10^6 bytes",
                       lines + _means(results, "memory", 0))
 
 
@@ -78,7 +78,7 @@ def _latency(results: list[Result]) -> Iterator[str]:
         lines.append({"LeNet-5, batch 1": {"inference": "Python call", "library": "plan alone"}[r["task"]],
                       "threads": str(r["threads"]), "edgecnn": f"{us:.1f}",
                       "at most": f"{most} {'met' if us <= most else 'MISSED'}"})
-    yield from _table("Latency, microseconds; the bars are meant for AVX-512", lines)
+    yield from table("Latency, microseconds; the bars are meant for AVX-512", lines)
 
 
 def _start(result: Result, show: Callable[[dict[str, Any]], str]) -> Line:
@@ -103,7 +103,7 @@ def _milliseconds(values: list[float]) -> str:
     return f"{median:.4g} ±{50 * (max(values) - min(values)) / median:.0f}%"
 
 
-def _table(title: str, lines: list[Line]) -> Iterator[str]:
+def table(title: str, lines: list[Line]) -> Iterator[str]:
     """As Markdown, so that it can be copied into a page."""
     header = list(lines[0])
     rows = [header, *([line.get(name, "") for name in header] for line in lines)]
