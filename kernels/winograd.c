@@ -201,16 +201,19 @@ INLINE void scatter(int m, const winograd_forward_args *a, corner at, int64_t oc
     }
 }
 
+/* Distance between frequencies of transformed weights [C][NR]: a step more, so that they do not share the sets of a cache. */
+INLINE int64_t frequency_size(int64_t C) { return (C + 1) * NR; }
+
 /* The products of one panel: product[frequency][tile][NR] = v[frequency][tile][C] u[frequency][C][NR]. */
 static void multiply(int64_t frequencies, int64_t count, int64_t C, const float *v, const float *u, int64_t nc,
                      float *product) {
     const int64_t pixel = padded(C), pieces = ceil_div(count, MR), piece = ceil_div(count, pieces);
     const tap_grid grid = {1, 1, C, 0, 0, pixel};
-    for (int64_t f = 0; f < frequencies; f++, u += C * NR)
+    for (int64_t f = 0; f < frequencies; f++, u += frequency_size(C))
         for (int64_t t = 0; t < count; t += piece) {
             const float *x = v + (f * count + t) * pixel;
             const tile_out o = {product + (f * count + t) * NR, 0, NR, 0, -INFINITY, INFINITY};
-            const float *next = u + C * NR + (t ? C * NR / 2 : 0); /* of the next frequency or panel, in halves */
+            const float *next = u + frequency_size(C) + (t ? C * NR / 2 : 0); /* of the next frequency or panel, in halves */
             tiles[min64(piece, count - t)][nc > VL](x, x, &grid, u, next, 0, nc > VL ? NR : VL, &o, &o);
         }
 }
@@ -236,7 +239,7 @@ INLINE void forward(int m, const winograd_forward_args *a, int tid, int nthreads
         transformed = first;
         for (int64_t panel = begin; panel < end; panel++) {
             const int64_t nc = a->OC - panel * NR;
-            multiply(frequencies, count, a->C, v, a->u + panel * frequencies * a->C * NR, nc, product);
+            multiply(frequencies, count, a->C, v, a->u + panel * frequencies * frequency_size(a->C), nc, product);
             for (int64_t t = 0; t < count; t++)
                 scatter(m, a, corner_of(grid, m, first + t), panel * NR, nc, a->b ? a->b + panel * NR : 0,
                         product + t * NR, count * NR);
@@ -253,16 +256,16 @@ DEFINE(winograd_forward) {
 }
 
 INLINE void transform_weights(int m, const winograd_weights_args *a, int tid, int nthreads) {
-    const int64_t frequencies = (m + 2) * (m + 2), step = a->C * NR;
+    const int64_t frequencies = (m + 2) * (m + 2), step = a->C * NR, size = frequency_size(a->C);
     const range mine = share(ceil_div(a->OC, NR) * a->C, tid, nthreads);
     for (int64_t i = mine.begin; i < mine.end; i++)
         for (int64_t l = 0; l < NR; l += VL) {
             const float *w = a->packed + (i / a->C * 9 * a->C + i % a->C) * NR + l;
-            float *u = a->u + (i / a->C * frequencies * a->C + i % a->C) * NR + l;
+            float *u = a->u + i / a->C * frequencies * size + i % a->C * NR + l;
             vf f[MAX_K * MAX_K];
             for (int t = 0; t < 9; t++) f[t / 3 * MAX_K + t % 3] = load(w + t * step);
             map_2d(weights_1d, m, 3, m + 2, f);
-            for (int j = 0; j < frequencies; j++) store(u + j * step, f[j / (m + 2) * MAX_K + j % (m + 2)]);
+            for (int j = 0; j < frequencies; j++) store(u + j * size, f[j / (m + 2) * MAX_K + j % (m + 2)]);
         }
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 from . import _depthwise as depthwise
 from . import _im2col as im2col
 from . import _winograd as winograd
-from ._convolution import Forward, Geometry, direct_backward_data, direct_backward_weights, direct_forward
+from ._convolution import Forward, Geometry, direct_backward_data, direct_backward_weights, direct_forward, streamed
 from .view import View
 
 
@@ -35,11 +35,11 @@ def none(*_: Any) -> float:
 
 
 def forward_cost(ctx: Any, f: Forward) -> float:
-    return max(f.flops, winograd.MEMORY_FLOPS * 4 * f.w.size)
+    return streamed(f.flops, 4 * f.w.size)
 
 
 def backward_data_cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> float:
-    return max(2 * dy.size * w.size // dy.shape[1], winograd.MEMORY_FLOPS * 4 * w.size)
+    return streamed(2 * dy.size * w.size // dy.shape[1], 4 * w.size)
 
 
 def backward_weights_cost(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) -> float:

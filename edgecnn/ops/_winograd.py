@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._convolution import Forward, Geometry, flip, pack_bias, pack_weights
+from ._convolution import MEMORY_FLOPS, Forward, Geometry, flip, pack_bias, pack_weights, streamed
 from .view import View
 
-MEMORY_FLOPS = 8  # products that a core does while a byte of weights arrives from beyond its L2
 GATHER_FLOPS = {4: 420, 2: 150}  # per tile and channel: one input transform, in products that would take as long
 SCATTER_FLOPS = {4: 340, 2: 110}  # the same of an output transform
 
@@ -37,14 +36,14 @@ def count_tiles(m: int, y: View) -> int:
 
 
 def forward_cost(ctx: Any, f: Forward, m: int) -> float:
-    """In FLOPs that a matrix product would do in the same time. Weights count as what has to come from memory: they are
-    larger than w by (m+2)^2 / 9."""
+    """In FLOPs that a matrix product would do in the same time. The transformed weights, (m+2)^2 / 9 times as many, come from
+    memory, and again from a nearer cache for each further block of tiles if the L2 cannot hold them."""
     _, oc, c, _, _ = f.w.shape
     tiles, weights = count_tiles(m, f.y), frequencies(m) * oc * c
     blocks = -(-tiles // tiles_per_block(ctx, m, c, tiles))
-    once = 0 if ctx.is_constant(f.w) else 2 * MEMORY_FLOPS * 4 * weights
-    transforms = tiles * (c * GATHER_FLOPS[m] + oc * SCATTER_FLOPS[m])
-    return transforms + max(2 * tiles * weights, MEMORY_FLOPS * 4 * weights * blocks) + once
+    reads = 4 * weights * ((1 + blocks) / 2 if 4 * weights > 2 * ctx.isa["x_block_bytes"] else 1)
+    made = 0 if ctx.is_constant(f.w) else MEMORY_FLOPS * 4 * weights
+    return (tiles * (c * GATHER_FLOPS[m] + oc * SCATTER_FLOPS[m]) + made + streamed(2 * tiles * weights, reads))
 
 
 def backward_data_cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry, m: int) -> float:
@@ -75,7 +74,7 @@ def tiles_per_block(ctx: Any, m: int, c: int, total: int) -> int:
 def transform_weights(ctx: Any, m: int, w: View) -> View:
     """Once if the weights are constant; then what they were packed into is not kept."""
     _, oc, c, _, _ = w.shape
-    size = frequencies(m) * -(-oc // ctx.isa["nr"]) * ctx.isa["nr"] * c
+    size = frequencies(m) * -(-oc // ctx.isa["nr"]) * ctx.isa["nr"] * (c + 1)
     once = ctx.is_constant(w)
     u = ctx.keep(size) if once else ctx.temp((size,))
     ctx.emit("winograd_weights", 4 * size, once=once, packed=pack_weights(ctx, w), u=u, m=m, OC=oc, C=c)

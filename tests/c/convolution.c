@@ -151,7 +151,7 @@ static void test_winograd(int64_t m) {
     const int64_t tiles = between(1, 40), channels = between(1, s.C), panels = between(1, p.panels);
     const int64_t ws = k * (tiles * (row + wide) + s.C * p.panels * nr) + row + wide;
     float *x = floats(p.nx), *w = floats(p.nw), *b = floats(p.panels * nr), *r = floats(p.ny), *dy = floats(p.ny);
-    winograd_weights_args u = {.packed = packed(&p, w, p.w_s), .u = floats(p.panels * nr * s.C * k), .m = m, .OC = s.OC,
+    winograd_weights_args u = {.packed = packed(&p, w, p.w_s), .u = floats(p.panels * nr * (s.C + 1) * k), .m = m, .OC = s.OC,
                                .C = s.C};
     run("winograd_weights", &u);
     winograd_forward_args a = {.x = x, .u = u.u, .b = b, .r = r, .y = floats(p.ny), .ws = floats(3 * ws), .m = m, .N = s.N,
