@@ -36,8 +36,8 @@ def count_tiles(m: int, y: View) -> int:
 
 
 def forward_cost(ctx: Any, f: Forward, m: int) -> float:
-    """In FLOPs that a matrix product would do in the same time. The transformed weights, (m+2)^2 / 9 times as many, come from
-    memory, and again from a nearer cache for each further block of tiles if the L2 cannot hold them."""
+    """In FLOPs that a matrix product would do in the same time. The transformed weights, (m+2)^2 / 9 times as many, come
+    from memory, and again from a nearer cache for each further block of tiles if the L2 cannot hold them."""
     _, oc, c, _, _ = f.w.shape
     tiles, weights = count_tiles(m, f.y), frequencies(m) * oc * c
     blocks = -(-tiles // tiles_per_block(ctx, m, c, tiles))

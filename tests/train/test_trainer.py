@@ -129,6 +129,7 @@ def test_frozen_gradients_equal_those_of_a_network_in_inference_below():
 
 
 def test_features_kept_or_computed_give_the_same_weights():
+    """But for rounding: a batch of another size may be computed by another algorithm."""
     x, y = batch(20)
     data = ArrayDataset(x, y)
     results = []
@@ -137,8 +138,9 @@ def test_features_kept_or_computed_give_the_same_weights():
         net.freeze(until="bn2")
         trainer = ec.Trainer(net, ec.optim.Momentum(lr=0.05))
         trainer.fit(Loader(data, 6, shuffle=True), Loader(data, 8), epochs=3, progress=False, cache=cache)
-        results.append({k: v.tobytes() for k, v in net.state_dict().items()})
-    assert results[0] == results[1]
+        results.append({k: v.copy() for k, v in net.state_dict().items()})
+    for name, kept in results[0].items():
+        np.testing.assert_allclose(kept, results[1][name], 1e-4, 1e-6, err_msg=name)
 
 
 def test_nesterov_shows_theta_not_the_look_ahead_point():
