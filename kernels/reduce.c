@@ -1,55 +1,84 @@
-/* Sums over any axes. Each slab, a fixed share of the terms whatever the number of threads, gives its own partial sum;
- * floats are added in runs of RUN, runs in double, so the error does not grow with the number of terms. */
-#include "simd.h"
+/* Reductions over any axes: sums, products and extremes of x, and sums of functions of x and z. Each slab, a fixed share of
+ * the terms whatever the number of threads, gives its own partial result; floats are joined in runs of RUN, runs in double,
+ * so the error of a sum does not grow with the number of terms. */
+#include "functions.h"
 
 enum { RANK = 3, RUN = 32, STRIPE = 4 * VL, CHUNK = 16 * STRIPE };
 
-/* acc[c] += sum over n <= RUN rows, s apart, of x[c], for c < width. */
-static void add_rows(double *acc, const float *x, int64_t s, int64_t n, int64_t width) {
+/* What a reduction does: the terms are term(x, z), the result of no terms is `none`. */
+typedef struct {
+    vf (*term)(vf x, vf z), (*join)(vf acc, vf t);
+    double (*join_runs)(double acc, double t), none;
+} reduction;
+
+typedef struct {
+    const float *x, *z;
+    const int64_t *dims, *x_s, *z_s;
+    int64_t slabs, y_slab;
+    const int64_t *y_s;
+    float *y;
+    double scale;
+} nest;
+
+/* n <= VL elements that lie 0 or 1 apart. */
+INLINE vf get(const float *p, int64_t s, int64_t n) { return s == 0 ? splat(*p) : n == VL ? load(p) : load_n(p, n); }
+
+/* acc[c] joined with n <= RUN rows, xs and zs apart, of terms c < width. */
+INLINE void join_rows(const reduction *f, double *acc, const float *x, int64_t xs, const float *z, int64_t zs, int64_t n,
+                      int64_t width) {
     int64_t c = 0;
     for (; c + STRIPE <= width; c += STRIPE) {
-        vf v[4] = {{0}, {0}, {0}, {0}};
+        vf v[4];
+        for (int j = 0; j < 4; j++) v[j] = splat((float)f->none);
         for (int64_t i = 0; i < n; i++)
 #pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) v[j] += load(x + i * s + c + j * VL);
+            for (int j = 0; j < 4; j++)
+                v[j] = f->join(v[j], f->term(load(x + i * xs + c + j * VL), load(z + i * zs + c + j * VL)));
         for (int j = 0; j < 4; j++)
-            for (int k = 0; k < VL; k++) acc[c + j * VL + k] += v[j][k];
+            for (int k = 0; k < VL; k++) acc[c + j * VL + k] = f->join_runs(acc[c + j * VL + k], v[j][k]);
     }
     for (; c < width; c += VL) {
         const int64_t m = min64(VL, width - c);
-        vf v = splat(0);
+        vf v = splat((float)f->none);
         if (m == VL)
-            for (int64_t i = 0; i < n; i++) v += load(x + i * s + c);
+            for (int64_t i = 0; i < n; i++) v = f->join(v, f->term(load(x + i * xs + c), load(z + i * zs + c)));
         else
-            for (int64_t i = 0; i < n; i++) v += load_n(x + i * s + c, m);
-        for (int64_t k = 0; k < m; k++) acc[c + k] += v[k];
+            for (int64_t i = 0; i < n; i++) v = f->join(v, f->term(load_n(x + i * xs + c, m), load_n(z + i * zs + c, m)));
+        for (int64_t k = 0; k < m; k++) acc[c + k] = f->join_runs(acc[c + k], v[k]);
     }
 }
 
-INLINE double add_lanes(vf v) {
+INLINE double join_lanes(const reduction *f, vf v) {
     double d[VL];
     for (int k = 0; k < VL; k++) d[k] = v[k];
     for (int half = VL / 2; half; half /= 2)
-        for (int k = 0; k < half; k++) d[k] += d[k + half];
+        for (int k = 0; k < half; k++) d[k] = f->join_runs(d[k], d[k + half]);
     return d[0];
 }
 
-/* The sum of n floats, s apart. */
-static double sum_line(const float *x, int64_t s, int64_t n) {
-    double sum = 0;
-    int64_t i = 0;
-    if (s == 1)
-        for (; i + VL <= n;) {
-            vf v[4] = {{0}, {0}, {0}, {0}};
-            const int64_t end = min64(i + RUN * STRIPE, n);
-            for (; i + STRIPE <= end; i += STRIPE)
+/* n vectors of terms side by side, zs 0 or 1. */
+INLINE double join_vectors(const reduction *f, double acc, const float *x, const float *z, int64_t zs, int64_t n) {
+    for (int64_t i = 0; i < n;) {
+        vf v[4];
+        for (int j = 0; j < 4; j++) v[j] = splat((float)f->none);
+        const int64_t end = min64(i + 4 * RUN, n);
+        for (; i + 4 <= end; i += 4)
 #pragma GCC unroll 4
-                for (int j = 0; j < 4; j++) v[j] += load(x + i + j * VL);
-            for (; i + VL <= end; i += VL) v[0] += load(x + i);
-            sum += add_lanes((v[0] + v[1]) + (v[2] + v[3]));
-        }
-    for (; i < n; i++) sum += x[i * s];
-    return sum;
+            for (int j = 0; j < 4; j++)
+                v[j] = f->join(v[j], f->term(load(x + (i + j) * VL), get(z + (i + j) * VL * zs, zs, VL)));
+        for (; i < end; i++) v[0] = f->join(v[0], f->term(load(x + i * VL), get(z + i * VL * zs, zs, VL)));
+        acc = f->join_runs(acc, join_lanes(f, f->join(f->join(v[0], v[1]), f->join(v[2], v[3]))));
+    }
+    return acc;
+}
+
+/* n terms, xs and zs apart. */
+INLINE double join_line(const reduction *f, double acc, const float *x, int64_t xs, const float *z, int64_t zs, int64_t n) {
+    const int64_t whole = xs == 1 && (zs == 0 || zs == 1) ? n / VL : 0;
+    if (whole && zs) acc = join_vectors(f, acc, x, z, 1, whole);
+    else if (whole) acc = join_vectors(f, acc, x, z, 0, whole);
+    for (int64_t i = whole * VL; i < n; i++) acc = f->join_runs(acc, f->term(splat(x[i * xs]), splat(z[i * zs]))[0]);
+    return acc;
 }
 
 INLINE int64_t offset(int64_t index, const int64_t *dims, const int64_t *s, int n) {
@@ -61,35 +90,64 @@ INLINE int64_t offset(int64_t index, const int64_t *dims, const int64_t *s, int 
     return at;
 }
 
-/* acc[c] = the sum of a slab's terms of `width` outputs side by side in x. */
-static void add_slab(double *acc, const sum_args *a, const float *x, range terms, int64_t width) {
-    const int64_t *d = a->dims + RANK, *s = a->x_s + RANK, inner = d[RANK - 1];
-    memset(acc, 0, (size_t)width * sizeof *acc);
+/* acc[c] = a slab's terms of `width` outputs side by side in x and z. */
+INLINE void join_slab(const reduction *f, double *acc, const nest *t, const float *x, const float *z, range terms,
+                      int64_t width) {
+    const int64_t *d = t->dims + RANK, inner = d[RANK - 1];
+    const int64_t xs = t->x_s[2 * RANK - 1], zs = t->z_s[2 * RANK - 1];
+    for (int64_t c = 0; c < width; c++) acc[c] = f->none;
     for (int64_t i = terms.begin; i < terms.end;) {
         const int64_t n = min64(inner - i % inner, terms.end - i);
-        const float *line = x + offset(i, d, s, RANK);
+        const float *xl = x + offset(i, d, t->x_s + RANK, RANK), *zl = z + offset(i, d, t->z_s + RANK, RANK);
         if (width == 1)
-            acc[0] += sum_line(line, s[RANK - 1], n);
+            acc[0] = join_line(f, acc[0], xl, xs, zl, zs, n);
         else
             for (int64_t r = 0; r < n; r += RUN)
-                add_rows(acc, line + r * s[RANK - 1], s[RANK - 1], min64(RUN, n - r), width);
+                join_rows(f, acc, xl + r * xs, xs, zl + r * zs, zs, min64(RUN, n - r), width);
         i += n;
     }
 }
 
-/* y[slab, kept] = scale * sum of x[kept, terms of the slab]. Outputs side by side in x are summed together. */
-DEFINE(sum) {
-    const int64_t *d = a->dims, terms = d[3] * d[4] * d[5];
-    const int64_t width = a->x_s[RANK - 1] == 1 ? min64(CHUNK, d[RANK - 1]) : 1;
+/* y[slab, kept] = scale * reduction of the terms [kept, share of the slab]. Outputs side by side in x and z are reduced
+ * together. */
+INLINE void reduce(const reduction f, const nest *t, int tid, int nthreads) {
+    const int64_t *d = t->dims, terms = d[3] * d[4] * d[5], xc = t->x_s[RANK - 1], zc = t->z_s[RANK - 1];
+    const int64_t width = xc == 1 && zc == 1 ? min64(CHUNK, d[RANK - 1]) : 1;
     const int64_t chunks = ceil_div(d[RANK - 1], max64(width, 1)), per_slab = d[0] * d[1] * chunks;
-    const range mine = share(a->slabs * per_slab, tid, nthreads);
+    const range mine = share(t->slabs * per_slab, tid, nthreads);
     double acc[CHUNK];
     for (int64_t i = mine.begin; i < mine.end; i++) {
         const int64_t slab = i / per_slab, outer = i % per_slab / chunks, c0 = i % chunks * width;
         const int64_t n = min64(width, d[RANK - 1] - c0);
-        const float *x = a->x + offset(outer, d, a->x_s, RANK - 1) + c0 * a->x_s[RANK - 1];
-        float *y = a->y + slab * a->y_s[0] + offset(outer, d, a->y_s + 1, RANK - 1) + c0 * a->y_s[RANK];
-        add_slab(acc, a, x, share(terms, (int)slab, (int)a->slabs), n);
-        for (int64_t c = 0; c < n; c++) y[c * a->y_s[RANK]] = (float)(acc[c] * a->scale);
+        const float *x = t->x + offset(outer, d, t->x_s, RANK - 1) + c0 * xc;
+        const float *z = t->z + offset(outer, d, t->z_s, RANK - 1) + c0 * zc;
+        float *y = t->y + slab * t->y_slab + offset(outer, d, t->y_s, RANK - 1) + c0 * t->y_s[RANK - 1];
+        join_slab(&f, acc, t, x, z, share(terms, (int)slab, (int)t->slabs), n);
+        for (int64_t c = 0; c < n; c++) y[c * t->y_s[RANK - 1]] = (float)(acc[c] * t->scale);
     }
 }
+
+INLINE vf add(vf acc, vf t) { return acc + t; }
+INLINE vf multiply(vf acc, vf t) { return acc * t; }
+INLINE vf larger(vf acc, vf t) { return blend(acc == acc, vmax(acc, t), acc); } /* NaN stays */
+INLINE vf smaller(vf acc, vf t) { return blend(acc == acc, vmin(acc, t), acc); }
+INLINE double add_runs(double acc, double t) { return acc + t; }
+INLINE double multiply_runs(double acc, double t) { return acc * t; }
+INLINE double larger_run(double acc, double t) { return acc >= t || acc != acc ? acc : t; }
+INLINE double smaller_run(double acc, double t) { return acc <= t || acc != acc ? acc : t; }
+
+#define REDUCTION(name, expression, join, join_runs, none)                                                          \
+    INLINE vf name##_term(vf x, vf z) { (void)z; return expression; }                                               \
+    DEFINE(name) {                                                                                                  \
+        reduce((reduction){name##_term, join, join_runs, none},                                                     \
+               &(nest){a->x, a->z ? a->z : a->x, a->dims, a->x_s, a->z ? a->z_s : a->x_s, a->slabs, a->y_s[0],      \
+                       a->y_s + 1, a->y, a->scale}, tid, nthreads);                                                 \
+    }
+REDUCTION(sum, x, add, add_runs, 0)
+REDUCTION(sum_abs, vabs(x), add, add_runs, 0)
+REDUCTION(sum_products, x * z, add, add_runs, 0)
+REDUCTION(sum_squared_differences, (x - z) * (x - z), add, add_runs, 0)
+REDUCTION(sum_exp, vexp(x - z), add, add_runs, 0)
+REDUCTION(product, x, multiply, multiply_runs, 1)
+REDUCTION(maximum, x, larger, larger_run, -INFINITY)
+REDUCTION(minimum, x, smaller, smaller_run, INFINITY)

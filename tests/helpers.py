@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgecnn import _core
+from edgecnn.graph.autodiff import differentiate
 from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.lowering import Lowering
 from edgecnn.graph.memory import plan_arena
@@ -105,6 +106,21 @@ def run_gradient(op, inputs, attrs, dy, outputs=1, threads=1, options=None, cons
     plan = Plan(inside(g) if within else g, threads, options)
     results = dict(zip(g.outputs, plan.run(*(np.asarray(v, order="C") for v in feeds.values())), strict=True))
     return [None if grad is None else results[grad] for grad in grads]
+
+
+def gradients(g, feeds, dy, threads=2):
+    """Gradients of sum(dy * output) with respect to the inputs and parameters of g, by name: as in training, the graph is
+    simplified and fused before it is differentiated."""
+    g = specialise(g, {k: v.shape for k, v in feeds.items()})
+    total = g.emit("ReduceSum", [g.emit("Mul", [g.outputs[0], g.constant(dy)])], keepdims=0)
+    g.outputs = [g.emit("Reshape", [total], shape=(1,))]
+    g = optimise(g)
+    grads = differentiate(g, g.outputs[0], [*feeds, *g.params])
+    g.outputs = list(dict.fromkeys(grads.values()))
+    g.sort()
+    g.verify()
+    results = dict(zip(g.outputs, Plan(g, threads).run(*feeds.values()), strict=True))
+    return {name: results[grad] for name, grad in grads.items()}
 
 
 def run_placed(g, feeds, values, shape, start, threads=1):

@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import DTypeError
-from .base import Node, Op, TensorSpec, broadcast_shape, same_spec
+from ..errors import DTypeError, ShapeError, UnsupportedError
+from .base import Node, Op, TensorSpec, axis_of, broadcast_shape, same_spec
+from .reshape import reshape_to
 from .view import Arg, View
 
 LOOPS = 6
 
 
+def map_views(ctx: Any, kernel: str, operands: Sequence[View], y: View, p: float = 0.0, q: float = 0.0,
+              work: int = 1) -> None:
+    """y = f(operands), one to three that are broadcast to y's shape; f takes about `work` FLOPs and has the coefficients
+    p, q."""
+    operands = [o.expand(y.shape) for o in operands]
+    dims, (*strides, ys) = ctx.loops(LOOPS, *operands, y)
+    names = "x" if len(operands) == 1 else "abc"
+    args = {name: Arg(o, s) for name, o, s in zip(names, operands, strides, strict=False)}
+    ctx.emit(kernel, max(2 + 2 * len(operands), work) * y.size, y=Arg(y, ys), dims=dims, p=p, q=q, **args)
+
+
 def map_unary(ctx: Any, kernel: str, x: View, y: View, p: float = 0.0, q: float = 0.0, work: int = 1) -> None:
-    """y = f(x), the shapes equal; f takes about `work` FLOPs and has the coefficients p, q."""
-    dims, (xs, ys) = ctx.loops(LOOPS, x, y)
-    ctx.emit(kernel, max(4, work) * y.size, x=Arg(x, xs), y=Arg(y, ys), dims=dims, p=p, q=q)
+    """y = f(x), x broadcast to y's shape."""
+    map_views(ctx, kernel, [x], y, p, q, work)
 
 
 def map_binary(ctx: Any, kernel: str, a: View, b: View, y: View, p: float = 0.0, q: float = 0.0,
                work: int = 1) -> None:
     """y = f(a, b), a and b broadcast to y's shape."""
-    a, b = a.expand(y.shape), b.expand(y.shape)
-    dims, (sa, sb, sy) = ctx.loops(LOOPS, a, b, y)
-    ctx.emit(kernel, max(6, work) * y.size, a=Arg(a, sa), b=Arg(b, sb), y=Arg(y, sy), dims=dims, p=p, q=q)
+    map_views(ctx, kernel, [a, b], y, p, q, work)
 
 
 def overwritable(ctx: Any, node: Node) -> str:
-    """Which of a node's two inputs the output may be computed over, "" if neither: one that has its shape and
-    that nobody needs any more, unless the other holds some of the same elements in another place."""
-    a, b = (ctx.input(v) for v in node.inputs)
+    """Which of a node's inputs the output may be computed over, "" if none: one that has its shape and that nobody needs
+    any more, unless another holds some of the same elements in another place."""
+    views = [ctx.input(v) for v in node.inputs]
     shape = ctx.spec(node.outputs[0]).shape
-    for value, view in zip(node.inputs, (a, b), strict=True):
-        if view.shape == shape and ctx.may_overwrite(value) and (a.buffer is not b.buffer or a == b):
+    for value, view in zip(node.inputs, views, strict=True):
+        apart = all(other.buffer is not view.buffer or other == view for other in views)
+        if view.shape == shape and apart and ctx.may_overwrite(value):
             return value
     return ""
 
 
-def lower_binary(ctx: Any, node: Node, kernel: str, p: float = 0.0, q: float = 0.0, work: int = 1) -> None:
-    """A node with two inputs, in place where possible."""
-    a, b = (ctx.input(v) for v in node.inputs)
+def lower_map(ctx: Any, node: Node, kernel: str, p: float = 0.0, q: float = 0.0, work: int = 1) -> None:
+    """A node whose inputs are the operands, in place where possible."""
     y = ctx.output(node.outputs[0], over=overwritable(ctx, node))
-    map_binary(ctx, kernel, a, b, y, p, q, work)
+    map_views(ctx, kernel, [ctx.input(v) for v in node.inputs], y, p, q, work)
 
 
 class Activation(Op):
@@ -52,13 +62,20 @@ class Activation(Op):
     kernel: ClassVar[str]
     work: ClassVar[int] = 1
     slope_from_output: ClassVar[bool] = True
+    function: ClassVar[Any] = None  # the same in numpy, where shapes may be computed so
 
     def coefficients(self, node: Node) -> tuple[float, float]:
         """p and q of the kernel."""
         return 0.0, 0.0
 
+    def kernel_of(self, node: Node) -> str:
+        return self.kernel
+
     def infer(self, node, inputs):
         return same_spec(node, inputs)
+
+    def evaluate(self, node, *inputs):
+        return None if self.function is None else [type(self).function(inputs[0]).astype(inputs[0].dtype)]
 
     def gradient(self, g, node, dy, needs):
         kept = node.outputs[0] if self.slope_from_output else node.inputs[0]
@@ -66,18 +83,17 @@ class Activation(Op):
 
     def lower(self, ctx, node):
         require_float(self, ctx, node)
-        x, y = ctx.input(node.inputs[0]), ctx.output(node.outputs[0], over=node.inputs[0])
-        map_unary(ctx, self.kernel, x, y, *self.coefficients(node), work=self.work)
+        lower_map(ctx, node, self.kernel_of(node), *self.coefficients(node), work=self.work)
 
     def flops(self, node, inputs, outputs):
         return self.work * outputs[0].size
 
 
 class ActivationBackward(Op):
-    """dX from dY and the second input, Y or X; attributes as the activation's."""
+    """dX from dY and the second input, Y or X; attributes as the activation's. A third input is broadcast."""
 
     onnx = False
-    inputs = ("dY", "Y")
+    inputs: tuple[str, ...] = ("dY", "Y")
     no_gradient = "second derivatives are not built"
     kernel: ClassVar[str]
     work: ClassVar[int] = 2
@@ -85,29 +101,86 @@ class ActivationBackward(Op):
     def coefficients(self, node: Node) -> tuple[float, float]:
         return 0.0, 0.0
 
+    def kernel_of(self, node: Node) -> str:
+        return self.kernel
+
     def infer(self, node, inputs):
         return same_spec(node, inputs)
 
     def lower(self, ctx, node):
-        lower_binary(ctx, node, self.kernel, *self.coefficients(node), work=self.work)
+        lower_map(ctx, node, self.kernel_of(node), *self.coefficients(node), work=self.work)
 
     def flops(self, node, inputs, outputs):
         return self.work * outputs[0].size
 
 
 class Arithmetic(Op):
-    """C = A op B with numpy's broadcasting."""
+    """C = A op B with numpy's broadcasting.
+
+    Before opset 7 ONNX broadcast B only, and `axis` said which axis of A the first one of B stands for; simplify and
+    export_form write that out as a Reshape of B."""
 
     inputs = ("A", "B")
-    parameters = ("A", "B")
+    parameters: tuple[str, ...] = ("A", "B")
+    attrs: dict[str, Any] = {"axis": None}
     kernel: ClassVar[str]
+    function: ClassVar[Any]  # the same of two arrays in numpy, for shape arithmetic
+
+    def from_onnx(self, node, opset):
+        if opset < 7 and not node.attrs.pop("broadcast", 0):
+            node.attrs.pop("axis", None)
+
+    def shape_of_b(self, node: Node, a: TensorSpec, b: TensorSpec) -> tuple[int, ...]:
+        """B's shape as it is broadcast."""
+        axis = self.attr(node, "axis")
+        if axis is None:
+            return b.shape
+        right = a.rank - axis_of(node, axis, a.rank) - b.rank
+        if right < 0:
+            raise ShapeError(f"{node}: {b.shape} does not fit into {a.shape} from axis {axis} on")
+        return (*b.shape, *[1] * right)
 
     def infer(self, node, inputs):
-        return [TensorSpec(broadcast_shape(node, *inputs), inputs[0].dtype)]
+        a, b = inputs
+        return [TensorSpec(broadcast_shape(node, a, TensorSpec(self.shape_of_b(node, a, b))), a.dtype)]
+
+    def evaluate(self, node, *inputs):
+        a, b = inputs
+        return [type(self).function(a, b.reshape(self.shape_of_b(node, TensorSpec(a.shape), TensorSpec(b.shape))))]
+
+    def simplify(self, g, node):
+        if node.attrs.get("axis") is None:
+            return False
+        a, b = node.inputs
+        node.inputs[1] = reshape_to(g, b, self.shape_of_b(node, g.spec(a), g.spec(b)))
+        del node.attrs["axis"]
+        return True
+
+    def export_form(self, g, node, opset):
+        axis = node.attrs.pop("axis", None)
+        if axis is None:
+            return False
+        a, b = node.inputs
+        shape = g.emit("Shape", [b])
+        ranks = [g.emit("Size", [s]) for s in (g.emit("Shape", [a]), shape)]
+        right = g.emit("Sub", [g.emit("Sub", ranks), g.constant(np.array([axis]), "axis")])
+        ones = g.emit("ConstantOfShape", [right], value=np.array([1]))
+        node.inputs[1] = g.emit("Reshape", [b, g.emit("Concat", [shape, ones], axis=0)])
+        return True
 
     def lower(self, ctx, node):
         require_float(self, ctx, node)
-        lower_binary(ctx, node, self.kernel)
+        lower_map(ctx, node, self.kernel)
+
+
+class KnownOnly(Op):
+    """Base of operators that are evaluated when a plan is compiled and have no kernel."""
+
+    no_gradient = "it is evaluated when a plan is compiled"
+
+    def lower(self, ctx, node):
+        raise UnsupportedError(f"{node}: {self.name} is computed for values that follow from the input's shape or are "
+                               "constant; here it depends on the data that the network is given")
 
 
 def require_float(op: Op, ctx: Any, node: Node) -> None:

@@ -1,4 +1,4 @@
-"""Sums over some axes of a view: how reductions become kernel steps."""
+"""Reductions over some axes of a view: how they become kernel steps."""
 
 from __future__ import annotations
 
@@ -11,33 +11,45 @@ LOOPS = 3
 ENOUGH_ITEMS, MOST_SLABS, TERMS_PER_SLAB = 64, 16, 256
 
 
-def sum_axes(ctx: Any, x: View, y: View, axes: set[int], scale: float = 1.0) -> None:
-    """y = scale * sum of x over `axes`; y has the other axes of x in their order."""
+JOINED_ALIKE = ("product", "maximum", "minimum")  # kernels that join the results of slabs too; of all others they are summed
+
+
+def reduce_axes(ctx: Any, kernel: str, x: View, y: View, axes: set[int], scale: float = 1.0, z: View | None = None) -> None:
+    """y = scale * reduction of x, or of a function of x and z, over `axes`; y has the other axes of x in their order. z has
+    the shape of x or is broadcast to it; it is x if None."""
     kept = [a for a in range(len(x.shape)) if a not in axes]
-    inner, outer = x.transpose(sorted(axes)), x.transpose(kept)
-    k_sizes, (ys, ks) = collapse(outer.shape, y, outer)
-    r_sizes, (rs,) = collapse(inner.shape, inner)
+    operands = [x, x if z is None else z.expand(x.shape)]
+    inner, outer = ([v.transpose(order) for v in operands] for order in (sorted(axes), kept))
+    k_sizes, (ys, zk, xk) = collapse(outer[0].shape, y, outer[1], outer[0])
+    r_sizes, (zr, xr) = collapse(inner[0].shape, inner[1], inner[0])
     if max(len(k_sizes), len(r_sizes)) > LOOPS:
         order = (*kept, *sorted(axes))
-        flat = ctx.temp(tuple(x.shape[a] for a in order), strides=row_major(tuple(x.shape[a] for a in order)))
-        ctx.copy(x.transpose(order), flat)
-        sum_axes(ctx, flat, y, set(range(len(kept), len(order))), scale)
+        flat = [flat_copy(ctx, v.transpose(order)) for v in ([x] if z is None else operands)]
+        reduce_axes(ctx, kernel, flat[0], y, set(range(len(kept), len(order))), scale, None if z is None else flat[1])
         return
-    items = outer.size // (k_sizes[-1] if k_sizes and ks[-1] == 1 else 1)
-    slabs = max(1, min(MOST_SLABS, ENOUGH_ITEMS // items, inner.size // TERMS_PER_SLAB))
+    size = outer[0].size
+    items = size // (k_sizes[-1] if k_sizes and xk[-1] == 1 else 1)
+    slabs = max(1, min(MOST_SLABS, ENOUGH_ITEMS // items, inner[0].size // TERMS_PER_SLAB))
     dims = (*_pad(k_sizes, 1), *_pad(r_sizes, 1))
-    strides = (*_pad(ks, 0), *_pad(rs, 0))
+    args = {"x": Arg(operands[0], (*_pad(xk, 0), *_pad(xr, 0))),
+            "z": None if z is None else Arg(operands[1], (*_pad(zk, 0), *_pad(zr, 0)))}
     if slabs == 1:
-        ctx.emit("sum", 2 * x.size, x=Arg(x, strides), y=Arg(y, (0, *_pad(ys, 0))), dims=dims, slabs=1,
-                 scale=scale)
+        ctx.emit(kernel, 2 * x.size, **args, y=Arg(y, (0, *_pad(ys, 0))), dims=dims, slabs=1, scale=scale)
         return
-    size = outer.size
     partial = ctx.temp((slabs, size))
     packed = _pad(list(row_major(tuple(k_sizes))), 0)
-    ctx.emit("sum", 2 * x.size, x=Arg(x, strides), y=Arg(partial, (size, *packed)), dims=dims, slabs=slabs,
-             scale=1.0)
-    ctx.emit("sum", 2 * partial.size, x=Arg(partial, (*packed, 0, 0, size)), y=Arg(y, (0, *_pad(ys, 0))),
-             dims=(*_pad(k_sizes, 1), 1, 1, slabs), slabs=1, scale=scale)
+    ctx.emit(kernel, 2 * x.size, **args, y=Arg(partial, (size, *packed)), dims=dims, slabs=slabs, scale=1.0)
+    ctx.emit(kernel if kernel in JOINED_ALIKE else "sum", 2 * partial.size, x=Arg(partial, (*packed, 0, 0, size)), z=None,
+             y=Arg(y, (0, *_pad(ys, 0))), dims=(*_pad(k_sizes, 1), 1, 1, slabs), slabs=1, scale=scale)
+
+
+def sum_axes(ctx: Any, x: View, y: View, axes: set[int], scale: float = 1.0) -> None:
+    """y = scale * sum of x over `axes`; y has the other axes of x in their order."""
+    reduce_axes(ctx, "sum", x, y, axes, scale)
+
+
+def flat_copy(ctx: Any, view: View) -> View:
+    return ctx.copy(view, ctx.temp(view.shape, strides=row_major(view.shape)))
 
 
 def _pad(values: list[int], fill: int) -> tuple[int, ...]:

@@ -8,9 +8,7 @@ from ._elementwise import Arithmetic, channel_constant, sum_to
 class Add(Arithmetic):
     name = "Add"
     kernel = "add"
-
-    def evaluate(self, node, a, b):
-        return [a + b]
+    function = np.add
 
     def gradient(self, g, node, dy, needs):
         return [sum_to(g, dy[0], v) if need else None for v, need in zip(node.inputs, needs, strict=True)]

@@ -6,19 +6,24 @@ from ..errors import ModelError
 from ._elementwise import Arithmetic, channel_constant, sum_to
 
 
+def quotient(a, b):
+    if a.dtype.kind == "f":
+        return a / b
+    down = a // b
+    return down + ((down < 0) & (down * b != a)).astype(down.dtype)
+
+
 class Div(Arithmetic):
     """Of integers (shape arithmetic only) the quotient is truncated toward zero."""
 
     name = "Div"
     kernel = "div"
+    function = quotient
 
-    def evaluate(self, node, a, b):
-        if a.dtype.kind == "f":
-            return [a / b]
-        if np.any(b == 0):
+    def evaluate(self, node, *inputs):
+        if inputs[1].dtype.kind != "f" and not inputs[1].all():
             raise ModelError(f"{node}: integer division by zero")
-        down = a // b
-        return [down + ((down < 0) & (down * b != a)).astype(down.dtype)]
+        return super().evaluate(node, *inputs)
 
     def gradient(self, g, node, dy, needs):
         a, b = node.inputs

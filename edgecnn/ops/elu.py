@@ -11,7 +11,7 @@ class Elu(Activation):
     work = 40
 
     def coefficients(self, node):
-        return self.attr(node, "alpha"), 0.0
+        return self.attr(node, "alpha"), 1.0
 
     def gradient(self, g, node, dy, needs):
         if self.attr(node, "alpha") < 0:
@@ -29,4 +29,4 @@ class EluBackward(ActivationBackward):
     kernel = "elu_backward"
 
     def coefficients(self, node):
-        return self.attr(node, "alpha"), 0.0
+        return self.attr(node, "alpha"), 1.0

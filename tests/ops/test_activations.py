@@ -1,5 +1,7 @@
 """Activations against float64 formulas, whose derivatives are checked by finite differences."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -10,10 +12,30 @@ from edgecnn.ops import Node, TensorSpec, get_op
 from tests.helpers import assert_close, every_isa, numeric_gradient, run_gradient, run_op
 
 INF, NAN = np.inf, np.nan
+ALPHA, GAMMA = 1.67326319217681884765625, 1.05070102214813232421875  # of Selu in ONNX
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
+
+
+def softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def mish(x):
+    return x * np.tanh(softplus(x))
+
+
+def normal(x):
+    return 0.5 * np.vectorize(math.erfc)(-x / np.sqrt(2))
+
+
+def tanh_gelu(x):
+    return np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+
+
+erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def clamp(lo, hi):
@@ -44,6 +66,24 @@ CASES = [
     ("Swish", {}, lambda x: x * sigmoid(x), lambda x: sigmoid(x) * (1 + x * sigmoid(-x))),
     ("Swish", {"alpha": 1.702}, lambda x: x * sigmoid(1.702 * x),
      lambda x: sigmoid(1.702 * x) * (1 + 1.702 * x * sigmoid(-1.702 * x))),
+    ("Selu", {}, lambda x: GAMMA * np.where(x > 0, x, ALPHA * np.expm1(x)),
+     lambda x: GAMMA * np.where(x > 0, 1, ALPHA * np.exp(x))),
+    ("Selu", {"alpha": 2.0, "gamma": 3.0}, lambda x: np.where(x > 0, 3 * x, 6 * np.expm1(x)),
+     lambda x: np.where(x > 0, 3, 6 * np.exp(x))),
+    ("Celu", {}, lambda x: np.where(x > 0, x, np.expm1(x)), lambda x: np.where(x > 0, 1, np.exp(x))),
+    ("Celu", {"alpha": 2.5}, lambda x: np.where(x > 0, x, 2.5 * np.expm1(x / 2.5)),
+     lambda x: np.where(x > 0, 1, np.exp(x / 2.5))),
+    ("Softplus", {}, softplus, sigmoid),
+    ("Softsign", {}, lambda x: x / (1 + np.abs(x)), lambda x: 1 / (1 + np.abs(x)) ** 2),
+    ("ThresholdedRelu", {}, lambda x: np.where(x <= 1, 0, x), lambda x: x > 1),
+    ("ThresholdedRelu", {"alpha": -1.5}, lambda x: np.where(x <= -1.5, 0, x), lambda x: x > -1.5),
+    ("Mish", {}, mish, lambda x: np.tanh(softplus(x)) + x * sigmoid(x) / np.cosh(softplus(x)) ** 2),
+    ("Gelu", {}, lambda x: x * normal(x), lambda x: normal(x) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi)),
+    ("Gelu", {"approximate": "tanh"}, lambda x: x * sigmoid(2 * tanh_gelu(x)), lambda x: sigmoid(2 * tanh_gelu(x)) * (
+        1 + x * sigmoid(-2 * tanh_gelu(x)) * 2 * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x * x))),
+    ("Erf", {}, erf, lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x)),
+    ("Neg", {}, np.negative, lambda x: -np.ones_like(x)),
+    ("Abs", {}, np.abs, np.sign),
 ]
 NAMES = [f"{op}{list(attrs.values())}" for op, attrs, *_ in CASES]
 every_case = pytest.mark.parametrize("op, attrs, f, df", CASES, ids=NAMES)
@@ -77,7 +117,7 @@ def test_forward_and_gradient(monkeypatch, isa, op, attrs, f, df, shape, within)
 @every_isa
 @pytest.mark.parametrize("op, f", [
     ("Sigmoid", sigmoid), ("Tanh", np.tanh), ("Swish", lambda x: x * sigmoid(x)),
-    ("Elu", lambda x: np.where(x > 0, x, np.expm1(x)))])
+    ("Elu", lambda x: np.where(x > 0, x, np.expm1(x))), ("Softplus", softplus), ("Erf", erf), ("Exp", np.exp)])
 def test_few_ulp_everywhere(monkeypatch, isa, op, f):
     monkeypatch.setenv("EDGECNN_ISA", isa)
     tiny = np.geomspace(1e-30, 1, 20_000)
@@ -97,7 +137,8 @@ def test_special_values(monkeypatch, isa, op, attrs, f, df):
     with np.errstate(all="ignore"):
         want = f(x.astype(np.float64))
     (y,) = run_op(op, {"x": x}, attrs)
-    np.testing.assert_allclose(y, want, rtol=1e-6, atol=1e-36)  # exp overflows at 88.7: Swish(-89) is 0
+    atol = 1e-7 if op == "Gelu" else 1e-36  # exp overflows at 88.7: Swish(-89) is 0; Gelu is 1 + erf(x), which cancels
+    np.testing.assert_allclose(y, want, rtol=1e-6, atol=atol)
     assert np.isnan(y[[0, 11, 16]]).all()
 
 
@@ -155,6 +196,16 @@ def test_a_value_read_later_is_not_overwritten():
     assert_close(relu, np.maximum(x, 0), 0)
     assert_close(sigm, sigmoid(np.maximum(x, 0.0).astype(np.float64)), 1e-6)
     assert_close(tanh, np.tanh(sigmoid(np.maximum(x, 0.0).astype(np.float64))), 1e-6)
+
+
+def test_negative_coefficients_without_a_gradient():
+    x = values((4,))
+    with pytest.raises(UnsupportedError, match="gamma > 0 only, not for alpha 1.0 and gamma -2.0"):
+        run_gradient("Selu", {"x": x}, {"alpha": 1.0, "gamma": -2.0}, x)
+    with pytest.raises(ModelError, match="alpha is -1.0, it must be positive"):
+        run_op("Celu", {"x": x}, {"alpha": -1.0})
+    with pytest.raises(ModelError, match="approximate is 'cubic', allowed are"):
+        run_op("Gelu", {"x": x}, {"approximate": "cubic"})
 
 
 def test_clip_bounds_as_inputs():

@@ -17,6 +17,7 @@ from tests.helpers import (
     run_gradient,
     run_graph,
     run_op,
+    run_optimised,
 )
 
 FUNCTIONS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
@@ -233,6 +234,23 @@ def test_scale_and_shift_after_a_convolution_are_folded():
     optimise(g)
     assert [n.op for n in g.nodes] == ["Conv"]
     assert_close(run_graph(g, {"x": x})[0], want, 1e-5)
+
+
+@every_op
+@pytest.mark.parametrize("shape, axis", [((3,), 1), ((3, 5), 1), ((5, 7), -2), ((2,), 0), ((7,), 3)], ids=str)
+def test_axis_of_old_opsets(op, shape, axis):
+    """B begins at this axis of A."""
+    a, b = values((2, 3, 5, 7), 0), values(shape, 1)
+    right = b.reshape(*shape, *[1] * (4 - axis % 4 - len(shape)))
+    g = build(op, {"a": a, "b": b}, {"axis": axis})
+    assert_close(run_optimised(g, {"a": a, "b": b})[0], FUNCTIONS[op](a, right), 1e-6)
+    folded = specialise(build(op, {}, {"axis": axis}, constants={"a": a, "b": b}), {})
+    assert_close(folded.constants[folded.nodes[0].inputs[0]], FUNCTIONS[op](a, right), 1e-6)
+
+
+def test_axis_that_leaves_no_room():
+    with pytest.raises(ShapeError, match=r"\(3, 5\) does not fit into \(2, 3, 5, 7\) from axis 3 on"):
+        build("Add", {"a": values((2, 3, 5, 7), 0), "b": values((3, 5), 1)}, {"axis": 3})
 
 
 def test_shapes_that_do_not_broadcast():

@@ -1,6 +1,7 @@
-"""ReduceSum, ReduceMean, ChannelSum and SumTo against float64."""
+"""Reductions, ChannelSum and SumTo against float64."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -60,6 +61,90 @@ def test_images(monkeypatch, isa, op, within, shape, axes):
         dy = values(y.shape, 1)
         (dx,) = run_gradient(op, {"x": x}, attrs, dy, within=within)
         assert_close(dx, backward(op, x, axes, np.expand_dims(dy, axes) if not keepdims else dy), 1e-6)
+
+
+def over(f, after=lambda y: y, before=lambda x: x):
+    return lambda x, axis, keepdims: after(f(before(x), axis=axis, keepdims=keepdims))
+
+
+OTHERS = {
+    "ReduceL1": over(np.sum, before=np.abs), "ReduceL2": over(np.sum, np.sqrt, np.square),
+    "ReduceSumSquare": over(np.sum, before=np.square),
+    "ReduceLogSum": over(np.sum, np.log), "ReduceLogSumExp": over(np.sum, np.log, np.exp), "ReduceProd": over(np.prod),
+    "ReduceMax": over(np.max), "ReduceMin": over(np.min)}
+
+
+def others_values(op, shape, seed=0):
+    """Positive for a logarithm, near 1 for a product."""
+    x = values(shape, seed)
+    return np.abs(x) + 0.1 if op == "ReduceLogSum" else 1 + x / 8 if op == "ReduceProd" else x
+
+
+@every_isa
+@both_places
+@pytest.mark.parametrize("op", OTHERS)
+@pytest.mark.parametrize("shape, axes", [
+    ((2, 3, 5, 7), [2, 3]), ((2, 3, 5, 7), [1]), ((2, 3, 5, 7), [0, 2]), ((2, 37, 3, 4), [1, 2, 3]),
+    ((2, 37, 3, 4), [0, 2, 3]), ((2, 3, 5, 7), None), ((300,), [0]), ((5, 67), [1]),
+    ((67, 5), [0]), ((2, 3, 2, 3, 2, 2), [0, 2, 4])], ids=str)
+def test_others(monkeypatch, isa, within, op, shape, axes):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    x, axis = others_values(op, shape), None if axes is None else tuple(axes)
+    for keepdims in (0, 1):
+        attrs = {"axes": axes, "keepdims": keepdims}
+        want = OTHERS[op](x.astype(np.float64), axis, bool(keepdims))
+        assert_close(run_op(op, {"x": x}, attrs, within=within)[0], want, 1e-5 if op == "ReduceProd" else 1e-6)
+        dy = np.asarray(values(want.shape, 1))
+        (dx,) = run_gradient(op, {"x": x}, attrs, dy, within=within)
+        reference = numeric_gradient(lambda v, k=bool(keepdims), w=dy: w * OTHERS[op](v, axis, k), x)
+        assert_close(dx, reference, 1e-5)
+
+
+@every_isa
+@pytest.mark.parametrize("op", OTHERS)
+@pytest.mark.parametrize("shape, axes", [((100_003,), [0]), ((2, 70, 61, 53), [0, 2, 3]), ((3, 5, 61, 153), [1, 3])])
+def test_others_threads_and_many_terms(monkeypatch, isa, op, shape, axes):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    x = others_values(op, shape) if op != "ReduceProd" else 1 + values(shape) / 1000
+    runs = [run_op(op, {"x": x}, {"axes": axes}, threads=t, within=True)[0] for t in (1, 2, 3)]
+    want = OTHERS[op](x.astype(np.float64), tuple(axes), True)
+    np.testing.assert_allclose(runs[0], want, rtol=1e-4 if op == "ReduceProd" else 3e-7)  # a product rounds at each factor
+    assert len({r.tobytes() for r in runs}) == 1
+
+
+@pytest.mark.parametrize("op, x, want", [
+    ("ReduceL2", [0, 0], [0, 0]), ("ReduceProd", [2, 0, 3], [0, 6, 0]), ("ReduceProd", [0, 0, 3], [0, 0, 0]),
+    ("ReduceMax", [1, 3, 3], [0, 0.5, 0.5]), ("ReduceMin", [1, 3, 1], [0.5, 0, 0.5]), ("ReduceL1", [0, -2], [0, -1])])
+def test_gradient_where_it_is_a_choice(op, x, want):
+    x = np.float32(x)
+    assert run_gradient(op, {"x": x}, {"keepdims": 0}, np.float32(1).reshape(()))[0].tolist() == want
+
+
+@every_isa
+@pytest.mark.parametrize("shape, axis", [((3, 40), 1), ((40, 3), 0)])
+def test_extremes_of_nan_and_infinity(monkeypatch, isa, shape, axis):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    x = np.arange(120, dtype=np.float32).reshape(shape)
+    np.moveaxis(x, axis, 1)[0, 3], np.moveaxis(x, axis, 1)[1, 39] = np.nan, -np.inf
+    for op, f in (("ReduceMax", np.max), ("ReduceMin", np.min)):
+        np.testing.assert_array_equal(run_op(op, {"x": x}, {"axes": [axis], "keepdims": 0})[0], f(x, axis=axis))
+    rows = np.float32([[-np.inf] * 3, [1e30, 0, 0], [np.inf, 0, 0], [-100, -101, -np.inf]])
+    got = run_op("ReduceLogSumExp", {"x": rows}, {"axes": [1], "keepdims": 0})[0]
+    np.testing.assert_allclose(got, [-np.inf, 1e30, np.inf, -100 + np.log1p(np.exp(-1))], rtol=1e-6)
+
+
+@pytest.mark.parametrize("op", [*FUNCTIONS, *OTHERS])
+def test_no_axes_and_no_elements(op):
+    x = np.abs(values((2, 3))) + 1
+    alone = {"ReduceSumSquare": x * x, "ReduceLogSum": np.log(x)}.get(op, x)
+    assert_close(run_op(op, {"x": x}, {"noop_with_empty_axes": 1})[0], alone, 1e-6)
+    nothing = {"ReduceProd": 1, "ReduceMax": -np.inf, "ReduceMin": np.inf, "ReduceLogSum": -np.inf,
+               "ReduceLogSumExp": -np.inf, "ReduceMean": np.nan}.get(op, 0)
+    empty = np.zeros((2, 0, 4), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the mean of nothing
+        np.testing.assert_array_equal(run_op(op, {"x": empty}, {"axes": [1]})[0], np.full((2, 1, 4), nothing))
+        assert run_op(op, {"x": empty}, {"axes": [2]})[0].shape == (2, 0, 1)
 
 
 @every_isa
