@@ -1,14 +1,18 @@
 /* Kernels over nests of loops: elementwise functions, copies, sums, softmax. */
 #include "check.h"
 
-typedef double (*function)(double a, double b, double p, double q);
+typedef double (*function)(double a, double b, double c, double p, double q);
 
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
-#define F(name, result)                                              \
-    static double name##_f(double a, double b, double p, double q) { \
-        (void)b, (void)p, (void)q;                                   \
-        return result;                                               \
+static double softplus(double x) { return log1p(exp(x)); }
+static double normal(double x) { return 0.5 * erfc(-x * sqrt(0.5)); }
+static double twice_u(double x) { return 2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x); }
+
+#define F(name, result)                                                        \
+    static double name##_f(double a, double b, double c, double p, double q) { \
+        (void)b, (void)c, (void)p, (void)q;                                    \
+        return result;                                                         \
     }
 F(add, a + b)
 F(sub, a - b)
@@ -19,7 +23,36 @@ F(clamp, clamped(a, p, q))
 F(leaky_relu, a < 0 ? a * p : a)
 F(sigmoid, sigmoid(a))
 F(tanh, tanh(a))
-F(elu, a < 0 ? p * expm1(a) : a)
+F(elu, a < 0 ? p * expm1(q * a) : a)
+F(selu, a < 0 ? p * expm1(a) : q * a)
+F(softplus, softplus(a))
+F(softsign, a / (1 + fabs(a)))
+F(thresholded_relu, a > p ? a : 0)
+F(mish, a * tanh(softplus(a)))
+F(gelu, a * normal(a))
+F(gelu_tanh, a * sigmoid(twice_u(a)))
+F(abs, fabs(a))
+F(sign, (a > 0) - (a < 0))
+F(floor, floor(a))
+F(ceil, ceil(a))
+F(round, rint(a))
+F(exp, exp(a))
+F(erf, erf(a))
+F(log, log(a))
+F(sqrt, sqrt(a))
+F(inv_sqrt, 1 / sqrt(a + p))
+F(reciprocal, 1 / a)
+F(pow, pow(a, b))
+F(max, fmax(a, b))
+F(min, fmin(a, b))
+F(equal, a == b)
+F(prelu, a < 0 ? a * b : a)
+F(prelu_slope, b < 0 ? a * b : 0)
+F(multiply_add, a * b + c)
+F(standardize, (a - b) * c)
+F(pass_greater, b > c ? a : 0)
+F(pass_greater_equal, b >= c ? a : 0)
+F(prelu_backward, b > 0 ? a : a * c)
 F(hard_sigmoid, clamped(p * a + q, 0, 1))
 F(hard_swish, a * clamped(a / 6 + 0.5, 0, 1))
 F(swish, a * sigmoid(p * a))
@@ -27,7 +60,15 @@ F(clamp_backward, b > p && b < q ? a : 0)
 F(leaky_relu_backward, b > 0 ? a : a * p)
 F(sigmoid_backward, a * b * (1 - b))
 F(tanh_backward, a * (1 - b * b))
-F(elu_backward, b > 0 ? a : a * (b + p))
+F(elu_backward, b > 0 ? a : a * (b + p) * q)
+F(selu_backward, b > 0 ? a * q : a * (b + p))
+F(softplus_backward, a * sigmoid(b))
+F(softsign_backward, a * (1 - fabs(b)) * (1 - fabs(b)))
+F(mish_backward, a * (tanh(softplus(b)) + b * sigmoid(b) / pow(cosh(softplus(b)), 2)))
+F(gelu_backward, a * (normal(b) + b * exp(-b * b / 2) / sqrt(2 * acos(-1))))
+F(gelu_tanh_backward, a * sigmoid(twice_u(b)) * (1 + b * sigmoid(-twice_u(b)) * 2 * sqrt(2 / acos(-1)) *
+                                                                (1 + 3 * 0.044715 * b * b)))
+F(erf_backward, a * 2 / sqrt(acos(-1)) * exp(-b * b))
 F(hard_sigmoid_backward, b > 0 && b < 1 ? a * p : 0)
 F(hard_swish_backward, b <= -3 ? 0 : b >= 3 ? a : a * (b / 3 + 0.5))
 F(swish_backward, a * (sigmoid(p * b) + p * b * sigmoid(p * b) * (1 - sigmoid(p * b))))
@@ -35,35 +76,48 @@ F(swish_backward, a * (sigmoid(p * b) + p * b * sigmoid(p * b) * (1 - sigmoid(p 
 static const struct {
     const char *name;
     function f;
-    int binary;
+    int operands;
     double p, q;
+    int positive; /* of what the first operand must be */
 } functions[] = {
-#define UNARY(name, p, q) {#name, name##_f, 0, p, q},
-#define BINARY(name, p, q) {#name, name##_f, 1, p, q},
+#define UNARY(name, p, q) {#name, name##_f, 1, p, q, 0},
+#define BINARY(name, p, q) {#name, name##_f, 2, p, q, 0},
+#define TERNARY(name, p, q) {#name, name##_f, 3, p, q, 0},
+#define POSITIVE(name, operands, p) {#name, name##_f, operands, p, 0, 1},
     BINARY(add, 0, 0) BINARY(sub, 0, 0) BINARY(mul, 0, 0) BINARY(div, 0, 0) UNARY(scale, 0.75, 0)
-    UNARY(clamp, -0.5, 2.5) UNARY(leaky_relu, 0.125, 0) UNARY(sigmoid, 0, 0) UNARY(tanh, 0, 0) UNARY(elu, 1.5, 0)
+    UNARY(clamp, -0.5, 2.5) UNARY(leaky_relu, 0.125, 0) UNARY(sigmoid, 0, 0) UNARY(tanh, 0, 0) UNARY(elu, 1.5, 0.5)
+    UNARY(selu, 1.75, 1.05) UNARY(softplus, 0, 0) UNARY(softsign, 0, 0) UNARY(thresholded_relu, 0.5, 0) UNARY(mish, 0, 0)
+    UNARY(gelu, 0, 0) UNARY(gelu_tanh, 0, 0) UNARY(abs, 0, 0) UNARY(sign, 0, 0) UNARY(floor, 0, 0) UNARY(ceil, 0, 0)
+    UNARY(round, 0, 0) UNARY(exp, 0, 0) UNARY(erf, 0, 0) BINARY(max, 0, 0) BINARY(min, 0, 0) BINARY(equal, 0, 0)
+    BINARY(prelu, 0, 0) BINARY(prelu_slope, 0, 0) TERNARY(multiply_add, 0, 0) TERNARY(standardize, 0, 0)
+    TERNARY(pass_greater, 0, 0) TERNARY(pass_greater_equal, 0, 0) TERNARY(prelu_backward, 0, 0)
+    BINARY(selu_backward, 1.75, 1.05) BINARY(softplus_backward, 0, 0) BINARY(softsign_backward, 0, 0)
+    BINARY(mish_backward, 0, 0) BINARY(gelu_backward, 0, 0) BINARY(erf_backward, 0, 0)
+    BINARY(gelu_tanh_backward, 0, 0) POSITIVE(log, 1, 0) POSITIVE(sqrt, 1, 0) POSITIVE(inv_sqrt, 1, 0.25)
+    POSITIVE(reciprocal, 1, 0) POSITIVE(pow, 2, 0)
     UNARY(hard_sigmoid, 0.25, 0.5) UNARY(hard_swish, 0, 0) UNARY(swish, 1.5, 0) BINARY(clamp_backward, -0.5, 2.5)
     BINARY(leaky_relu_backward, 0.125, 0) BINARY(sigmoid_backward, 0, 0) BINARY(tanh_backward, 0, 0)
-    BINARY(elu_backward, 1.5, 0) BINARY(hard_sigmoid_backward, 0.25, 0.5) BINARY(hard_swish_backward, 0, 0)
+    BINARY(elu_backward, 1.5, 0.5) BINARY(hard_sigmoid_backward, 0.25, 0.5) BINARY(hard_swish_backward, 0, 0)
     BINARY(swish_backward, 1.5, 0)
 };
 
-/* Images (2, 3, 5, C) channels-last; the second operand in full, or one number per channel, or per image. */
+/* Images (2, 3, 5, C) channels-last; the further operands in full, or one number per channel, or per image. */
 enum { N = 2, H = 3, W = 5 };
 
 static void test_function(int64_t i, int64_t C, int broadcast) {
     const int64_t pixels = N * H * W;
     const int64_t full[6] = {0, 0, H * W * C, W * C, C, 1}, per_channel[6] = {0, 0, 0, 0, 0, 1};
     const int64_t per_image[6] = {0, 0, 1, 0, 0, 0}, *b_s = broadcast == 0 ? full : broadcast == 1 ? per_channel : per_image;
-    float *a = floats(pixels * C), *b = floats(pixels * C), *y = floats(pixels * C);
+    float *a = floats(pixels * C), *b = floats(pixels * C), *c = floats(pixels * C), *y = floats(pixels * C);
     double *want = doubles(pixels * C);
     for (int64_t k = 0; k < pixels * C; k++) {
         a[k] *= 5;
+        if (functions[i].positive) a[k] = fabsf(a[k]) + 0.1f;
         b[k] = b[k] * 5 + (b[k] < 0 ? -0.1f : 0.1f); /* nothing is divided by almost 0 */
     }
     for (int64_t k = 0; k < pixels * C; k++) {
         const int64_t at = b_s == full ? k : b_s == per_channel ? k % C : k / (H * W * C);
-        want[k] = functions[i].f(a[k], b[at], functions[i].p, functions[i].q);
+        want[k] = functions[i].f(a[k], b[at], c[at], functions[i].p, functions[i].q);
     }
     add_args binary = {.a = a, .b = b, .y = y, .dims = {1, 1, N, H, W, C}, .p = functions[i].p, .q = functions[i].q};
     memcpy(binary.a_s, full, sizeof full);
@@ -72,7 +126,13 @@ static void test_function(int64_t i, int64_t C, int broadcast) {
     scale_args unary = {.x = a, .y = y, .dims = {1, 1, N, H, W, C}, .p = functions[i].p, .q = functions[i].q};
     memcpy(unary.x_s, full, sizeof full);
     memcpy(unary.y_s, full, sizeof full);
-    run(functions[i].name, functions[i].binary ? (void *)&binary : (void *)&unary);
+    standardize_args ternary = {.a = a, .b = b, .c = c, .y = y, .dims = {1, 1, N, H, W, C}};
+    memcpy(ternary.a_s, full, sizeof full);
+    memcpy(ternary.b_s, b_s, sizeof full);
+    memcpy(ternary.c_s, b_s, sizeof full);
+    memcpy(ternary.y_s, full, sizeof full);
+    void *args[] = {&unary, &binary, &ternary};
+    run(functions[i].name, args[functions[i].operands - 1]);
     close_to(functions[i].name, y, want, pixels * C, 2e-6);
     end();
 }
@@ -81,7 +141,7 @@ void test_elementwise(void) {
     const int64_t channels[] = {1, 3, 16, 37};
     for (int64_t i = 0; i < COUNT(functions); i++)
         for (int64_t k = 0; k < COUNT(channels); k++)
-            for (int broadcast = 0; broadcast < (functions[i].binary ? 3 : 1); broadcast++)
+            for (int broadcast = 0; broadcast < (functions[i].operands > 1 ? 3 : 1); broadcast++)
                 test_function(i, channels[k], broadcast);
 }
 
@@ -114,12 +174,30 @@ void test_copy(void) {
 /* Sums of (A, B, C) over A and C, over B, or over B and C with B, which is not contiguous, as the inner loop. */
 enum { OVER_AC, OVER_B, OVER_BC };
 
-static void test_sum(int64_t A, int64_t B, int64_t C, int over) {
+static const struct {
+    const char *name;
+    double none;
+} reductions[] = {{"sum", 0}, {"sum_abs", 0}, {"sum_products", 0}, {"product", 1}, {"sum_exp", 0},
+                {"sum_squared_differences", 0}, {"maximum", -INFINITY}, {"minimum", INFINITY}};
+
+static double joined(const char *name, double acc, double x, double z) {
+    if (!strcmp(name, "product")) return acc * x;
+    if (!strcmp(name, "maximum")) return fmax(acc, x);
+    if (!strcmp(name, "minimum")) return fmin(acc, x);
+    if (!strcmp(name, "sum_abs")) return acc + fabs(x);
+    if (!strcmp(name, "sum_products")) return acc + x * z;
+    if (!strcmp(name, "sum_squared_differences")) return acc + (x - z) * (x - z);
+    return acc + (strcmp(name, "sum_exp") ? x : exp(x - z));
+}
+
+static void test_reduction(const char *name, double none, int64_t A, int64_t B, int64_t C, int over) {
     enum { SLABS = 3 };
     const int64_t ny = over == OVER_AC ? B : over == OVER_B ? A * C : A;
-    float *x = floats(A * B * C), *y = floats(SLABS * ny), *total = floats(ny);
+    float *x = floats(A * B * C), *z = floats(A * B * C), *y = floats(SLABS * ny), *total = floats(ny);
     double *want = doubles(ny);
-    sum_args a = {.x = x, .y = y, .slabs = SLABS, .scale = 0.5};
+    sum_args a = {.x = x, .z = z, .y = y, .slabs = SLABS, .scale = 1};
+    if (!strcmp(name, "product"))
+        for (int64_t i = 0; i < A * B * C; i++) x[i] = 1 + x[i] / 64;
     if (over == OVER_AC) {
         STRIDES(a.dims, {1, 1, B, 1, A, C});
         STRIDES(a.x_s, {0, 0, C, 0, B * C, 1});
@@ -133,16 +211,20 @@ static void test_sum(int64_t A, int64_t B, int64_t C, int over) {
         STRIDES(a.x_s, {0, 0, B * C, 0, 1, C});
         STRIDES(a.y_s, {ny, 0, 0, 1});
     }
-    run("sum", &a);
+    memcpy(a.z_s, a.x_s, sizeof a.x_s);
+    run(name, &a);
+    for (int64_t i = 0; i < ny; i++) want[i] = none;
     for (int64_t i = 0; i < A * B * C; i++) {
         const int64_t outer = i / (B * C), b = i / C % B, c = i % C;
-        want[over == OVER_AC ? b : over == OVER_B ? outer * C + c : outer] += 0.5 * x[i];
+        const int64_t at = over == OVER_AC ? b : over == OVER_B ? outer * C + c : outer;
+        want[at] = joined(name, want[at], x[i], z[i]);
     }
     for (int64_t i = 0; i < ny; i++) {
-        total[i] = 0;
-        for (int64_t s = 0; s < SLABS; s++) total[i] += y[s * ny + i];
+        total[i] = (float)none;
+        for (int64_t s = 0; s < SLABS; s++) /* of partial results */
+            total[i] = (float)joined(none == 0 ? "sum" : name, total[i], y[s * ny + i], 0);
     }
-    close_to("sum", total, want, ny, 5e-6);
+    close_to(name, total, want, ny, 5e-6);
     end();
 }
 
@@ -178,7 +260,8 @@ static void test_softmax(int64_t A, int64_t B, int64_t C, int strided) {
 void test_reductions(void) {
     for (int i = 0; i < 12; i++) {
         const int64_t A = between(1, 9), B = between(1, 40), C = between(1, 70);
-        test_sum(A, B, C, i % 3);
+        for (int64_t k = 0; k < COUNT(reductions); k++)
+            test_reduction(reductions[k].name, reductions[k].none, A, B, C, i % 3);
         test_softmax(A, B, C, i % 2);
     }
 }
