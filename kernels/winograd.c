@@ -1,5 +1,5 @@
-/* Winograd's minimal filtering for 3x3 kernels of stride 1, F(m x m, 3x3) with m = 4 or 2 (Winograd 1980; Lavin and Gray 2016):
- * an m x m tile of outputs costs (m+2)^2 products per pair of channels instead of 9 m^2: a quarter for m = 4, 4/9 for m = 2.
+/* Winograd's minimal filtering for 3x3 kernels of stride 1, F(m x m, 3x3) with m = 4 or 2 (Winograd 1980; Lavin and Gray
+ * 2016): an m x m tile of outputs costs (m+2)^2 products per pair of channels instead of 9 m^2: a quarter for m = 4, 4/9 for m = 2.
  *
  *     y = A^T [(G w G^T) . (B^T x B)] A        dw = G^T [(B^T x B) . (A dy A^T)] G
  *
@@ -14,103 +14,99 @@
 enum { MAX_K = 6 };  /* m + 2 */
 static const float A1 = 0.70710678f, A3 = 0.35355339f, B1 = 1.41421356f, B3 = 2.82842712f; /* sqrt(1/2), sqrt(2), cubed */
 
-/* The five maps of one dimension; `s` is the distance between the elements of a row or column. */
+/* The five maps of one dimension; `i` and `o` are the distances between elements of the input and of the output. */
 
 /* B^T: m + 2 inputs to m + 2 frequencies. */
-INLINE void input_1d(int m, const vf *d, vf *t, int s) {
+INLINE void input_1d(int m, const vf *d, int i, vf *t, int o) {
     if (m == 2) {
-        t[0] = d[0] - d[2 * s];
-        t[s] = d[s] + d[2 * s];
-        t[2 * s] = d[2 * s] - d[s];
-        t[3 * s] = d[3 * s] - d[s];
+        t[0] = d[0] - d[2 * i];
+        t[o] = d[i] + d[2 * i];
+        t[2 * o] = d[2 * i] - d[i];
+        t[3 * o] = d[3 * i] - d[i];
         return;
     }
-    const vf p = d[4 * s] - d[2 * s] * 2, q = d[3 * s] * A1 - d[s] * B1;
-    const vf r = d[4 * s] - d[2 * s] * 0.5f, u = d[3 * s] * B1 - d[s] * A1;
-    t[0] = d[0] - d[2 * s] * 2.5f + d[4 * s];
-    t[s] = p + q;
-    t[2 * s] = p - q;
-    t[3 * s] = r + u;
-    t[4 * s] = r - u;
-    t[5 * s] = d[s] - d[3 * s] * 2.5f + d[5 * s];
+    const vf p = d[4 * i] - d[2 * i] * 2, q = d[3 * i] * A1 - d[i] * B1;
+    const vf r = d[4 * i] - d[2 * i] * 0.5f, u = d[3 * i] * B1 - d[i] * A1;
+    t[0] = d[0] - d[2 * i] * 2.5f + d[4 * i];
+    t[o] = p + q;
+    t[2 * o] = p - q;
+    t[3 * o] = r + u;
+    t[4 * o] = r - u;
+    t[5 * o] = d[i] - d[3 * i] * 2.5f + d[5 * i];
 }
 
 /* A^T: frequencies to m outputs. */
-INLINE void output_1d(int m, const vf *f, vf *y, int s) {
+INLINE void output_1d(int m, const vf *f, int i, vf *y, int o) {
     if (m == 2) {
-        y[0] = f[0] + f[s] + f[2 * s];
-        y[s] = f[s] - f[2 * s] + f[3 * s];
+        y[0] = f[0] + f[i] + f[2 * i];
+        y[o] = f[i] - f[2 * i] + f[3 * i];
         return;
     }
-    const vf s1 = f[s] + f[2 * s], d1 = f[s] - f[2 * s], s2 = f[3 * s] + f[4 * s], d2 = f[3 * s] - f[4 * s];
+    const vf s1 = f[i] + f[2 * i], d1 = f[i] - f[2 * i], s2 = f[3 * i] + f[4 * i], d2 = f[3 * i] - f[4 * i];
     y[0] = f[0] + s1 + s2;
-    y[s] = d1 * A1 + d2 * B1;
-    y[2 * s] = s1 * 0.5f + s2 * 2;
-    y[3 * s] = d1 * A3 + d2 * B3 + f[5 * s];
+    y[o] = d1 * A1 + d2 * B1;
+    y[2 * o] = s1 * 0.5f + s2 * 2;
+    y[3 * o] = d1 * A3 + d2 * B3 + f[5 * i];
 }
 
 /* A: m gradients of outputs to frequencies. */
-INLINE void gradient_1d(int m, const vf *y, vf *f, int s) {
+INLINE void gradient_1d(int m, const vf *y, int i, vf *f, int o) {
+    f[0] = y[0];
+    f[(m + 1) * o] = y[(m - 1) * i];
     if (m == 2) {
-        const vf y0 = y[0], y1 = y[s];
-        f[0] = y0;
-        f[s] = y0 + y1;
-        f[2 * s] = y0 - y1;
-        f[3 * s] = y1;
+        f[o] = y[0] + y[i];
+        f[2 * o] = y[0] - y[i];
         return;
     }
-    const vf y0 = y[0], y3 = y[3 * s];
-    const vf e1 = y0 + y[2 * s] * 0.5f, o1 = y[s] * A1 + y3 * A3, e2 = y0 + y[2 * s] * 2, o2 = y[s] * B1 + y3 * B3;
-    f[0] = y0;
-    f[s] = e1 + o1;
-    f[2 * s] = e1 - o1;
-    f[3 * s] = e2 + o2;
-    f[4 * s] = e2 - o2;
-    f[5 * s] = y3;
+    const vf e1 = y[0] + y[2 * i] * 0.5f, o1 = y[i] * A1 + y[3 * i] * A3;
+    const vf e2 = y[0] + y[2 * i] * 2, o2 = y[i] * B1 + y[3 * i] * B3;
+    f[o] = e1 + o1;
+    f[2 * o] = e1 - o1;
+    f[3 * o] = e2 + o2;
+    f[4 * o] = e2 - o2;
 }
 
 /* G: 3 weights to frequencies. */
-INLINE void weights_1d(int m, const vf *w, vf *u, int s) {
-    const vf w0 = w[0], w1 = w[s], w2 = w[2 * s];
-    u[0] = w0;
-    u[(m + 1) * s] = w2;
+INLINE void weights_1d(int m, const vf *w, int i, vf *u, int o) {
+    u[0] = w[0];
+    u[(m + 1) * o] = w[2 * i];
     if (m == 2) {
-        u[s] = (w0 + w2 + w1) * 0.5f;
-        u[2 * s] = (w0 + w2 - w1) * 0.5f;
+        u[o] = (w[0] + w[2 * i] + w[i]) * 0.5f;
+        u[2 * o] = (w[0] + w[2 * i] - w[i]) * 0.5f;
         return;
     }
-    const vf e1 = w0 * (-2.0f / 3) - w2 * (1.0f / 3), o1 = w1 * (-B1 / 3);
-    const vf e2 = w0 * (1.0f / 6) + w2 * (1.0f / 3), o2 = w1 * (B1 / 6);
-    u[s] = e1 + o1;
-    u[2 * s] = e1 - o1;
-    u[3 * s] = e2 + o2;
-    u[4 * s] = e2 - o2;
+    const vf e1 = w[0] * (-2.0f / 3) - w[2 * i] * (1.0f / 3), o1 = w[i] * (-B1 / 3);
+    const vf e2 = w[0] * (1.0f / 6) + w[2 * i] * (1.0f / 3), o2 = w[i] * (B1 / 6);
+    u[o] = e1 + o1;
+    u[2 * o] = e1 - o1;
+    u[3 * o] = e2 + o2;
+    u[4 * o] = e2 - o2;
 }
 
 /* G^T: frequencies to 3 weights. */
-INLINE void weights_back_1d(int m, const vf *u, vf *w, int s) {
-    const vf u0 = u[0], last = u[(m + 1) * s], s1 = u[s] + u[2 * s], d1 = u[s] - u[2 * s];
+INLINE void weights_back_1d(int m, const vf *u, int i, vf *w, int o) {
+    const vf last = u[(m + 1) * i], s1 = u[i] + u[2 * i], d1 = u[i] - u[2 * i];
     if (m == 2) {
-        w[0] = u0 + s1 * 0.5f;
-        w[s] = d1 * 0.5f;
-        w[2 * s] = s1 * 0.5f + last;
+        w[0] = u[0] + s1 * 0.5f;
+        w[o] = d1 * 0.5f;
+        w[2 * o] = s1 * 0.5f + last;
         return;
     }
-    const vf s2 = u[3 * s] + u[4 * s], d2 = u[3 * s] - u[4 * s];
-    w[0] = u0 - s1 * (2.0f / 3) + s2 * (1.0f / 6);
-    w[s] = d2 * (B1 / 6) - d1 * (B1 / 3);
-    w[2 * s] = (s2 - s1) * (1.0f / 3) + last;
+    const vf s2 = u[3 * i] + u[4 * i], d2 = u[3 * i] - u[4 * i];
+    w[0] = u[0] - s1 * (2.0f / 3) + s2 * (1.0f / 6);
+    w[o] = d2 * (B1 / 6) - d1 * (B1 / 3);
+    w[2 * o] = (s2 - s1) * (1.0f / 3) + last;
 }
 
-typedef void (*map_1d)(int m, const vf *in, vf *out, int s);
+typedef void (*map_1d)(int m, const vf *in, int i, vf *out, int o);
 
 /* A map of columns, then of rows: `from` x `from` to `to` x `to`; v is both, rows of MAX_K. */
 INLINE void map_2d(map_1d map, int m, int from, int to, vf *v) {
     vf t[MAX_K * MAX_K];
 #pragma GCC unroll 6
-    for (int j = 0; j < from; j++) map(m, v + j, t + j, MAX_K);
+    for (int j = 0; j < from; j++) map(m, v + j, MAX_K, t + j, MAX_K);
 #pragma GCC unroll 6
-    for (int i = 0; i < to; i++) map(m, t + i * MAX_K, v + i * MAX_K, 1);
+    for (int i = 0; i < to; i++) map(m, t + i * MAX_K, 1, v + i * MAX_K, 1);
 }
 
 /* Tiles are counted over (n, row, column) of the output. */
@@ -146,20 +142,25 @@ INLINE void gather(map_1d map, int m, int size, picture in, int64_t n, int64_t h
             p[i * MAX_K + j] = inside ? in.x + n * in.s[0] + (h + i) * in.s[1] + (w + j) * in.s[2] : in.zeros;
         }
     for (int64_t c = 0; c < C; c += VL) {
-        vf d[MAX_K * MAX_K];
+        vf t[MAX_K * MAX_K];
         const int64_t rest = C - c;
 #pragma GCC unroll 6
-        for (int i = 0; i < size; i++)
+        for (int j = 0; j < size; j++) { /* what does not fit into registers is loaded and stored next to its use */
+            vf column[MAX_K];
 #pragma GCC unroll 6
-            for (int j = 0; j < size; j++) {
+            for (int i = 0; i < size; i++) {
                 const float *at = p[i * MAX_K + j] + c;
-                d[i * MAX_K + j] = rest >= VL ? load(at) : load_n(at, rest);
+                column[i] = rest >= VL ? load(at) : load_n(at, rest);
             }
-        map_2d(map, m, size, m + 2, d);
+            map(m, column, 1, t + j, MAX_K);
+        }
 #pragma GCC unroll 6
-        for (int i = 0; i < m + 2; i++)
+        for (int i = 0; i < m + 2; i++) {
+            vf row[MAX_K];
+            map(m, t + i * MAX_K, 1, row, 1);
 #pragma GCC unroll 6
-            for (int j = 0; j < m + 2; j++) store(v + (i * (m + 2) + j) * step + c, d[i * MAX_K + j]);
+            for (int j = 0; j < m + 2; j++) store(v + (i * (m + 2) + j) * step + c, row[j]);
+        }
     }
 }
 
@@ -174,22 +175,27 @@ INLINE void scatter(int m, const winograd_forward_args *a, corner at, int64_t oc
     const float *r = a->r ? a->r + at.n * a->r_s[0] + at.h * a->r_s[1] + at.w * a->r_s[2] + oc : 0;
     const vf lo = splat((float)a->lo), hi = splat((float)a->hi);
     for (int64_t c = 0; c < min64(nc, NR); c += VL) {
-        vf f[MAX_K * MAX_K];
+        vf t[MAX_K * MAX_K];
 #pragma GCC unroll 6
-        for (int i = 0; i < m + 2; i++)
+        for (int j = 0; j < m + 2; j++) {
+            vf column[MAX_K];
 #pragma GCC unroll 6
-            for (int j = 0; j < m + 2; j++) f[i * MAX_K + j] = load(product + (i * (m + 2) + j) * step + c);
-        map_2d(output_1d, m, m + 2, m, f);
+            for (int i = 0; i < m + 2; i++) column[i] = load(product + (i * (m + 2) + j) * step + c);
+            output_1d(m, column, 1, t + j, MAX_K);
+        }
         const vf bias = b ? load(b + c) : splat(0);
         const int64_t n = nc - c;
 #pragma GCC unroll 4
-        for (int i = 0; i < m; i++)
+        for (int i = 0; i < m; i++) {
+            if (i >= rows) break;
+            vf row[MAX_K];
+            output_1d(m, t + i * MAX_K, 1, row, 1);
 #pragma GCC unroll 4
             for (int j = 0; j < m; j++) {
-                if (i >= rows || j >= cols) continue;
+                if (j >= cols) break;
                 float *to = y + i * a->y_s[1] + j * a->y_s[2] + c;
                 const float *from = r + i * a->r_s[1] + j * a->r_s[2] + c;
-                vf v = f[i * MAX_K + j] + bias;
+                vf v = row[j] + bias;
                 if (n >= VL) {
                     if (r) v += load(from);
                     store(to, vmin(hi, vmax(lo, v)));
@@ -198,10 +204,11 @@ INLINE void scatter(int m, const winograd_forward_args *a, corner at, int64_t oc
                     store_n(to, vmin(hi, vmax(lo, v)), n);
                 }
             }
+        }
     }
 }
 
-/* Distance between frequencies of transformed weights [C][NR]: a step more, so that they do not share the sets of a cache. */
+/* Distance between frequencies of transformed weights [C][NR]: a step more, so that they do not share cache sets. */
 INLINE int64_t frequency_size(int64_t C) { return (C + 1) * NR; }
 
 /* The products of one panel: product[frequency][tile][NR] = v[frequency][tile][C] u[frequency][C][NR]. */

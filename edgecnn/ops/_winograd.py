@@ -40,7 +40,7 @@ def forward_cost(ctx: Any, f: Forward, m: int) -> float:
     from memory, and again from a nearer cache for each further block of tiles if the L2 cannot hold them."""
     _, oc, c, _, _ = f.w.shape
     tiles, weights = count_tiles(m, f.y), frequencies(m) * oc * c
-    blocks = -(-tiles // tiles_per_block(ctx, m, c, tiles))
+    blocks = -(-tiles // tiles_per_block(ctx, m, c, oc, tiles))
     reads = 4 * weights * ((1 + blocks) / 2 if 4 * weights > 2 * ctx.isa["x_block_bytes"] else 1)
     made = 0 if ctx.is_constant(f.w) else MEMORY_FLOPS * 4 * weights
     return (tiles * (c * GATHER_FLOPS[m] + oc * SCATTER_FLOPS[m]) + made + streamed(2 * tiles * weights, reads))
@@ -64,10 +64,12 @@ def padded(ctx: Any, c: int) -> int:
     return -(-c // ctx.isa["lanes"]) * ctx.isa["lanes"] + 16
 
 
-def tiles_per_block(ctx: Any, m: int, c: int, total: int) -> int:
-    """So many tiles that their transforms fill half of a core's L2, in blocks of nearly equal size."""
+def tiles_per_block(ctx: Any, m: int, c: int, oc: int, total: int) -> int:
+    """So many tiles that their transforms fill half of a core's L2, or three quarters if it cannot hold the weights anyway;
+    in blocks of nearly equal size."""
     per_tile = 4 * frequencies(m) * (padded(ctx, c) + ctx.isa["nr"])
-    limit = max(ctx.isa["mr"], 2 * ctx.isa["x_block_bytes"] // per_tile)
+    quarters = 2 if 4 * frequencies(m) * c * oc <= 2 * ctx.isa["x_block_bytes"] else 3
+    limit = max(ctx.isa["mr"], quarters * ctx.isa["x_block_bytes"] // per_tile)
     return -(-total // -(-total // limit))
 
 
@@ -85,7 +87,7 @@ def winograd_forward(ctx: Any, f: Forward, m: int) -> None:
     x, y, r = f.x, f.y, f.r
     _, oc, c, _, _ = f.w.shape
     total, panels = count_tiles(m, y), -(-oc // ctx.isa["nr"])
-    tiles = tiles_per_block(ctx, m, c, total)
+    tiles = tiles_per_block(ctx, m, c, oc, total)
     shares = ctx.threads if -(-total // tiles) % ctx.threads and panels >= ctx.threads else 1
     ws_thread = padded(ctx, c) + frequencies(m) * tiles * (padded(ctx, c) + ctx.isa["nr"])
     ctx.emit(
@@ -120,7 +122,7 @@ def winograd_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geomet
     nr = ctx.isa["nr"]
     total = count_tiles(m, dy)
     channels, panels = weights_block(ctx, m, c, oc)
-    tiles = tiles_per_block(ctx, m, channels + panels * nr, total)
+    tiles = tiles_per_block(ctx, m, channels + panels * nr, 0, total)
     v, g = padded(ctx, channels), padded(ctx, panels * nr)
     ws_thread = max(v, g) + frequencies(m) * (tiles * (v + g) + channels * panels * nr)
     packed = ctx.temp((-(-oc // nr) * nr * c * 9,))
