@@ -39,6 +39,7 @@ class Model:
         self._graph = graph
         self.class_names, self.preprocessing, self.name = class_names, preprocessing, name
         self.frozen: set[str] = set()
+        self.edge_types: dict[str, str] = {}  # inputs and outputs that callers see as float64 or float16
         self._plans: OrderedDict[tuple, Plan] = OrderedDict()
 
     # ---- what it is --------------------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ class Model:
     @property
     def inputs(self) -> dict[str, TensorSpec]:
         """Name -> shape and dtype; a free dimension is None or a name."""
-        return dict(self.graph.inputs)
+        return {n: TensorSpec(s.shape, self.edge_types.get(n, s.dtype)) for n, s in self.graph.inputs.items()}
 
     @property
     def outputs(self) -> dict[str, TensorSpec]:
@@ -58,7 +59,8 @@ class Model:
         shapes = [self.input_shapes(batch) for batch in (1, 2)]
         one, two = (specialise(self._constant_graph(), s) for s in shapes)
         return {o: TensorSpec(tuple(a if a == b else None for a, b in zip(one.spec(o).shape, two.spec(o).shape,
-                                                                          strict=True)), one.spec(o).dtype)
+                                                                          strict=True)),
+                              self.edge_types.get(o, one.spec(o).dtype))
                 for o in self.graph.outputs}
 
     def input_shapes(self, batch: int = 1) -> dict[str, tuple[int, ...]]:
@@ -82,16 +84,27 @@ class Model:
             The output array, or a tuple of them when the network has several. Same bits for any number of threads.
         Raises:
             ShapeError, DTypeError when an input does not fit.
+        Notes:
+            A file's float64 and float16 inputs and outputs keep their types; what is between is computed in float32.
         """
-        outputs = self._plan(inputs).run(*inputs)
+        outputs = self._run(inputs)
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Inference by names: input name -> array; returns output name -> array."""
         if set(inputs) != set(self.graph.inputs):
             raise ModelError(f"run: got inputs {sorted(inputs)}, the network takes {sorted(self.graph.inputs)}")
-        outputs = self._plan(tuple(inputs[n] for n in self.graph.inputs)).run(*(inputs[n] for n in self.graph.inputs))
-        return dict(zip(self.graph.outputs, outputs, strict=True))
+        return dict(zip(self.graph.outputs, self._run(tuple(inputs[n] for n in self.graph.inputs)), strict=True))
+
+    def _run(self, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+        types = self.edge_types
+        if not types:
+            return self._plan(inputs).run(*inputs)
+        names = [*self.graph.inputs, *[""] * len(inputs)]
+        inputs = tuple(x.astype(np.float32) if isinstance(x, np.ndarray) and types.get(n) == str(x.dtype) else x
+                       for n, x in zip(names, inputs, strict=False))
+        outputs = self._plan(inputs).run(*inputs)
+        return [y.astype(types.get(n, y.dtype), copy=False) for n, y in zip(self.graph.outputs, outputs, strict=True)]
 
     def _plan(self, inputs: tuple[np.ndarray, ...]) -> Plan:
         key: tuple = (get_num_threads(), os.environ.get("EDGECNN_ISA"), *map(_shape_of, inputs))
@@ -111,8 +124,6 @@ class Model:
                 raise DTypeError(f"input {name!r}: got {type(x).__name__}, needed a numpy array of {spec.dtype}")
             if str(x.dtype) != spec.dtype:
                 raise DTypeError(f"input {name!r}: got {x.dtype}, needed {spec.dtype}; use x.astype('{spec.dtype}')")
-            if 0 in x.shape:
-                raise ShapeError(f"input {name!r}: got an empty array of shape {x.shape}")
         return self.plan({name: x.shape for name, x in zip(specs, inputs, strict=True)})
 
     def plan(self, shapes: dict[str, tuple[int, ...]], options: dict[str, Any] | None = None) -> Plan:
@@ -205,6 +216,7 @@ class Model:
         dead_code.run(g)
         part = Model(g, None, self.preprocessing, f"{self.name}:{g.outputs[0]}")
         part.frozen = self.frozen & set(g.params)
+        part.edge_types = dict(self.edge_types)
         return part
 
     def replace_head(self, num_classes: int, class_names: list[str] | None = None, seed: int = 0) -> None:
@@ -270,6 +282,7 @@ class Model:
     def save(self, path: str | os.PathLike) -> None:
         """Writes the native `.ecnn` file, whole or not at all."""
         info = {"name": self.name, "class_names": self.class_names, "frozen": sorted(self.frozen),
+                "edge_types": self.edge_types,
                 "preprocessing": self.preprocessing.to_json() if self.preprocessing else None}
         write_atomically(path, to_bytes(self.graph, info))
 
@@ -294,38 +307,49 @@ def _head_weights(rng: np.random.Generator, shape: list[int], axis: int) -> np.n
     return np.ascontiguousarray(np.moveaxis(init.glorot_normal(tuple(first), rng), 0, axis))
 
 
-def load(source: Any) -> Model:
+def load(source: Any, constants: Mapping[str, Any] | None = None) -> Model:
     """A model from an .onnx or .ecnn path, the bytes of such a file, or an onnx.ModelProto.
 
-    Raises ModelError for a missing, truncated or foreign file, UnsupportedError with every operator that edgecnn lacks."""
+    Args:
+        source: where the network is.
+        constants: values for inputs of an ONNX file that are fixed now and are no inputs of the model any more. Inputs
+            of integers or booleans (sizes, axes, a training flag) have to be: what follows from them is computed at load.
+    Raises:
+        ModelError for a missing, truncated or foreign file, or constants that the file does not take; UnsupportedError
+        with every operator that edgecnn lacks.
+    """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         try:
             data = path.read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: cannot be read ({error.strerror}); give the path of an .onnx or .ecnn file") from None
-        return _from_bytes(data, str(path), path.stem, path.parent)
+        return _from_bytes(data, str(path), path.stem, path.parent, constants)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_bytes(bytes(source), "bytes", "model", None)
+        return _from_bytes(bytes(source), "bytes", "model", None, constants)
     if hasattr(source, "graph") and hasattr(source, "opset_import"):
-        return _from_onnx(source, "ModelProto", "model", None)
+        return _from_onnx(source, "ModelProto", "model", None, constants)
     raise ModelError(f"load: got {type(source).__name__}, needed a path, bytes or an onnx.ModelProto")
 
 
-def _from_bytes(data: bytes, source: str, name: str, folder: Path | None) -> Model:
+def _from_bytes(data: bytes, source: str, name: str, folder: Path | None, constants: Mapping[str, Any] | None) -> Model:
     if len(data) > 16 and data[8:10] == b'{"':  # safetensors: a header length, then JSON
-        graph, info = from_bytes(data, source)
-        preprocessing = info.get("preprocessing")
-        model = Model(graph, info.get("class_names"), preprocessing and Preprocessing.from_json(preprocessing),
-                      info.get("name", name))
-        model.frozen = set(info.get("frozen", ()))
-        return model
-    return _from_onnx(data, source, name, folder)
+        if constants:
+            raise ModelError(f"{source}: constants are for ONNX files; in an .ecnn file they have been fixed")
+        return _model(*from_bytes(data, source), name)
+    return _from_onnx(data, source, name, folder, constants)
 
 
-def _from_onnx(source: Any, where: str, name: str, folder: Path | None) -> Model:
+def _from_onnx(source: Any, where: str, name: str, folder: Path | None, constants: Mapping[str, Any] | None) -> Model:
     from .onnx import import_model
 
-    graph, info = import_model(source, where, folder)
+    return _model(*import_model(source, where, folder, constants), name)
+
+
+def _model(graph: Graph, info: dict[str, Any], name: str) -> Model:
     preprocessing = info.get("preprocessing")
-    return Model(graph, info.get("class_names"), preprocessing and Preprocessing.from_json(preprocessing), name)
+    model = Model(graph, info.get("class_names"), preprocessing and Preprocessing.from_json(preprocessing),
+                  info.get("name", name))
+    model.frozen = set(info.get("frozen", ()))
+    model.edge_types = dict(info.get("edge_types", {}))
+    return model

@@ -107,11 +107,21 @@ def test_a_head_that_is_a_convolution():
     (np.zeros((1, 3, 32, 32)), ec.DTypeError, "float32"), ([[1.0]], ec.DTypeError, "numpy array"),
     (np.zeros((1, 4, 32, 32), np.float32), ec.ShapeError, "takes"),
     (np.zeros((3, 32, 32), np.float32), ec.ShapeError, "takes"),
-    (np.zeros((0, 3, 32, 32), np.float32), ec.ShapeError, "empty"),
+    (np.zeros((2, 3, 0, 32), np.float32), ec.ShapeError, "larger"),
 ])
 def test_wrong_inputs(net, x, error, word):
     with pytest.raises(error, match=word):
         net(x)
+
+
+def test_no_pictures_give_no_scores(net):
+    assert net(np.zeros((0, 3, 32, 32), np.float32)).shape == (0, 4)
+
+
+def test_nothing_cannot_be_averaged():
+    net = nn.Sequential(nn.ReLU(), nn.GlobalAvgPool2d())
+    with pytest.raises(ec.ShapeError, match="empty"):
+        net(np.zeros((2, 3, 0, 8), np.float32))
 
 
 def test_several_python_threads_share_a_model(net):

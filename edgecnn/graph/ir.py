@@ -215,14 +215,17 @@ def specialise(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> Graph:
         _resolve_static(g, node)
         if not _fold(g, node):
             g.infer_node(node)
+            _refuse_empty(g, node)
             kept.append(node)
     g.nodes = kept
-    for out in g.outputs:
-        if out in g.constants:  # an output that does not depend on the input still has to be written
-            array = g.constants.pop(out)
-            g.nodes.append(Node("Identity", [g.constant(array, out + "_value")], [out]))
-            g.infer_node(g.nodes[-1])
     return g
+
+
+def _refuse_empty(g: Graph, node: Node) -> None:
+    """Kernels need not know what to make of nothing."""
+    empty = [i for i in node.inputs if i and g.spec(i).size == 0]
+    if empty and not get_op(node.op).accepts_empty and any(g.spec(o).size for o in node.outputs if o):
+        raise ShapeError(f"{node}: its input {empty[0]!r} is empty: {g.spec(empty[0]).shape}")
 
 
 def _resolve_static(g: Graph, node: Node) -> None:
@@ -242,9 +245,9 @@ def _resolve_static(g: Graph, node: Node) -> None:
 
 
 def _fold(g: Graph, node: Node) -> bool:
-    """Evaluates a node whose inputs are constants; parameters are not: they change."""
+    """Evaluates a node whose inputs are constants; parameters are not: they change. What has no elements is constant."""
     op = get_op(node.op)
-    arrays = [g.constants.get(i) if i else None for i in node.inputs]
+    arrays = [_known(g, i) for i in node.inputs]
     if op.shape_only:
         arrays = [np.broadcast_to(np.float32(0), g.spec(i).shape) for i in node.inputs]
     elif any(i and a is None for i, a in zip(node.inputs, arrays, strict=True)):
@@ -254,6 +257,12 @@ def _fold(g: Graph, node: Node) -> bool:
         return False
     g.constants.update(zip(node.outputs, (np.asarray(r) for r in results), strict=False))
     return True
+
+
+def _known(g: Graph, value: str) -> np.ndarray | None:
+    if value in g.constants or not value or g.spec(value).size:
+        return g.constants.get(value)
+    return np.empty(g.spec(value).shape, g.spec(value).dtype)
 
 
 def format_shape(shape: tuple) -> str:

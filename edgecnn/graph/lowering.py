@@ -238,7 +238,8 @@ class Lowering:
         """Lowers the whole graph: inputs and outputs first, placements from the outputs up, then the nodes in order."""
         for name, spec in self.graph.inputs.items():
             self._bind(name, self.external(name, spec))
-        outputs = {name: self.external("output:" + name, self.spec(name)) for name in self.graph.outputs}
+        outputs = {name: self.external("output:" + name, self.spec(name)) for name in self.graph.outputs
+                   if self.graph.value_of(name) is None}
         for name, view in outputs.items():
             if view.strides == channels_last(view.shape):
                 self.place(name, view)
@@ -247,7 +248,8 @@ class Lowering:
             get_op(node.op).place(self, node)
         for node in self.graph.nodes:
             self._node, self.algorithm = node, ""
-            get_op(node.op).lower(self, node)
+            if not self._has_nothing_to_do(node):
+                get_op(node.op).lower(self, node)
             for value in node.inputs:
                 if value and value in self._views:
                     self._readers[id(self._views[value].buffer)] -= 1
@@ -255,6 +257,15 @@ class Lowering:
         for name, view in outputs.items():
             if self._views[name].buffer is not view.buffer:
                 self.copy(self._views[name], view)
+
+    def _has_nothing_to_do(self, node: Node) -> bool:
+        """Whether no result has elements; then they only get their places."""
+        results = [o for o in node.outputs if o]
+        if not results or any(self.spec(o).size for o in results):
+            return False
+        for value in results:
+            self._bind(value, self.temp(self.spec(value).shape, self.spec(value).dtype))
+        return True
 
     def program(self, steps: list[Step], arena_bytes: int) -> Any:
         """The runnable program of some steps; the memory plan must have set the offsets."""

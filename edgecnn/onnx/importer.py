@@ -4,38 +4,38 @@ its own file knows (`Op.from_onnx`)."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import numpy_helper
 
 from ..errors import ModelError, UnsupportedError
-from ..graph.ir import Graph
+from ..graph.ir import Graph, format_shape
 from ..ops import Node, TensorSpec, get_op, has_op
-
-try:
-    import onnx
-    from onnx import numpy_helper
-except ImportError as error:
-    raise ModelError("reading and writing ONNX needs the package onnx: pip install 'edgecnn[onnx]'; a device can run .ecnn "
-                     "files without it (edgecnn convert net.onnx net.ecnn)") from error
 
 DOMAINS = ("", "ai.onnx")
 INPUT_TYPES = ("float32", "int64")
+OTHER_FLOATS = ("float64", "float16", "bfloat16")  # computed in float32
 
 
-def import_model(source: bytes | Any, where: str, folder: Path | None) -> tuple[Graph, dict[str, Any]]:
-    """Graph and info (class_names, preprocessing) of an ONNX model.
+def import_model(source: bytes | Any, where: str, folder: Path | None,
+                 constants: Mapping[str, Any] | None = None) -> tuple[Graph, dict[str, Any]]:
+    """Graph and info (class_names, preprocessing, edge_types) of an ONNX model.
 
-    Args: source: the file's bytes or a ModelProto; where: its name for messages; folder: where external data lies.
-    Raises: ModelError for a damaged file; UnsupportedError listing every operator that cannot be used.
+    Args: source: the file's bytes or a ModelProto; where: its name for messages; folder: where external data lies;
+        constants: values of inputs that are fixed now.
+    Raises: ModelError for a damaged file or constants that do not fit; UnsupportedError listing every operator that
+        cannot be used.
     """
     proto = _parse(source, where) if isinstance(source, bytes) else source
     if folder is not None:
         _load_external(proto, where, folder)
     opset = next((o.version for o in proto.opset_import if o.domain in DOMAINS), 1)
-    g = Graph(inputs=_inputs(proto, where), outputs=[o.name for o in proto.graph.output])
-    g.constants = {t.name: _array(t, where) for t in proto.graph.initializer}
+    given = {t.name: _array(t, where) for t in proto.graph.initializer} | _bound(proto, where, constants or {})
+    g = Graph(_inputs(proto, where, given), [o.name for o in proto.graph.output], constants=given)
     problems: list[str] = []
     for item in proto.graph.node:
         problems += _add_node(g, item, opset)
@@ -71,24 +71,54 @@ def _array(tensor: Any, where: str) -> np.ndarray:
         array = numpy_helper.to_array(tensor)
     except Exception as error:
         raise ModelError(f"{where}: tensor {tensor.name!r} is damaged ({error}); copy or export the file again") from None
-    return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else np.array(array)
+    return _known(array)
 
 
-def _inputs(proto: Any, where: str) -> dict[str, TensorSpec]:
-    given = {t.name for t in proto.graph.initializer}
+def _known(value: Any) -> np.ndarray:
+    """A value that is known at import, as the graph holds it: floats are float32."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.name in OTHER_FLOATS else np.array(array)
+
+
+def _dtype(value: Any) -> str:
+    """Name of the numpy type of a ValueInfoProto, "none" if it is no tensor."""
+    kind = value.type.tensor_type.elem_type
+    return str(onnx.helper.tensor_dtype_to_np_dtype(kind)) if kind else "none"
+
+
+def _shape(value: Any) -> tuple:
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or None)
+                 for d in value.type.tensor_type.shape.dim)
+
+
+def _inputs(proto: Any, where: str, given: Mapping[str, Any]) -> dict[str, TensorSpec]:
     inputs = {}
     for value in proto.graph.input:
         if value.name in given:
             continue
-        tensor = value.type.tensor_type
-        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type else "none"
-        if dtype not in INPUT_TYPES:
-            raise UnsupportedError(f"{where}: input {value.name!r} is {dtype}, allowed are {', '.join(INPUT_TYPES)}; "
-                                   "export the network with float32 inputs")
-        shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or None)
-                      for d in tensor.shape.dim)
-        inputs[value.name] = TensorSpec(shape, dtype)
+        dtype = _dtype(value)
+        if dtype not in (*INPUT_TYPES, *OTHER_FLOATS):
+            raise UnsupportedError(f"{where}: input {value.name!r} is {dtype}, allowed are {', '.join(INPUT_TYPES)}; export "
+                                   f"it as float32, or fix its value: edgecnn.load(..., constants={{{value.name!r}: array}})")
+        inputs[value.name] = TensorSpec(_shape(value), "float32" if dtype in OTHER_FLOATS else dtype)
     return inputs
+
+
+def _bound(proto: Any, where: str, constants: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The values that the user fixes, in the types and shapes that the file declares."""
+    declared = {v.name: v for v in proto.graph.input}
+    bound = {}
+    for name, value in constants.items():
+        if name not in declared:
+            raise ModelError(f"{where}: constants has {name!r}, the inputs are {', '.join(declared)}")
+        array, shape, dtype = np.asarray(value), _shape(declared[name]), _dtype(declared[name])
+        fits = len(shape) == array.ndim and all(not isinstance(w, int) or w == n
+                                                for w, n in zip(shape, array.shape, strict=True))
+        if dtype == "none" or not fits or not np.can_cast(array.dtype, dtype, "same_kind"):
+            raise ModelError(f"{where}: constants[{name!r}] is {array.dtype} {array.shape}, the input is {dtype} "
+                             f"{format_shape(shape)}")
+        bound[name] = _known(array.astype(dtype))
+    return bound
 
 
 def _add_node(g: Graph, item: Any, opset: int) -> list[str]:
@@ -137,7 +167,7 @@ def _constant_value(item: Any) -> np.ndarray:
     attribute = item.attribute[0]
     value = _attribute(attribute)
     if isinstance(value, np.ndarray):
-        return value.astype(np.float32) if value.dtype in (np.float16, np.float64) else value
+        return _known(value)
     return np.asarray(value, np.float32 if "float" in attribute.name else np.int64)
 
 
@@ -156,7 +186,7 @@ def _evaluate(g: Graph, item: Any, opset: int) -> bool:
         results = ReferenceEvaluator(model).run(None, {n: g.constants[n] for n in names})
     except Exception:
         return False
-    g.constants.update(zip((o for o in item.output if o), map(np.asarray, results), strict=True))
+    g.constants.update(zip((o for o in item.output if o), map(_known, results), strict=True))
     return True
 
 
@@ -174,6 +204,8 @@ def _find_parameters(g: Graph) -> None:
 def _info(proto: Any, where: str) -> dict[str, Any]:
     properties = {entry.key: entry.value for entry in proto.metadata_props}
     info: dict[str, Any] = {"preprocessing": properties.get("edgecnn.preprocessing")}
+    info["edge_types"] = {v.name: _dtype(v) for v in (*proto.graph.input, *proto.graph.output)
+                          if _dtype(v) in OTHER_FLOATS[:2]}
     if "edgecnn.class_names" in properties:
         try:
             info["class_names"] = json.loads(properties["edgecnn.class_names"])

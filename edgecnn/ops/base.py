@@ -58,6 +58,7 @@ class Op:
             trained (running statistics).
         is_view: the result is the first input's elements in another shape or order, so a weight stays a weight.
         shape_only: the result follows from the shapes of the inputs alone (Shape, Size).
+        accepts_empty: its lowering can do with inputs without elements even if the output has some.
         effect: the node changes the memory of an input (a parameter, a running statistic); it is never removed, and it
             runs after everything else that reads the old value.
         random_in_training: draws random numbers in a training graph (dropout).
@@ -75,6 +76,7 @@ class Op:
     onnx: bool = True
     is_view: bool = False
     shape_only: bool = False
+    accepts_empty: bool = False
     effect: bool = False
     random_in_training: bool = False
     batch_statistics: bool = False

@@ -15,6 +15,7 @@ class Concat(Op):
     name = "Concat"
     inputs = ("inputs*",)
     attrs = {"axis": REQUIRED}
+    accepts_empty = True
 
     def from_onnx(self, node, opset):
         if opset < 4:
@@ -37,11 +38,12 @@ class Concat(Op):
         return len(node.inputs) == 1 and skip(g, node)
 
     def parts(self, ctx, node, whole):
-        """Input names with the slices of the output where they belong."""
+        """Names of the inputs that have elements, with the slices of the output where they belong."""
         axis, start = self.attr(node, "axis") % len(whole.shape), 0
         for value in node.inputs:
             stop = start + ctx.spec(value).shape[axis]
-            yield value, whole.slice(axis, start, stop)
+            if stop > start:
+                yield value, whole.slice(axis, start, stop)
             start = stop
 
     def place(self, ctx, node):
