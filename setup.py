@@ -47,10 +47,12 @@ def objects(architecture: str, out: Path) -> Iterator[tuple[Path, Path, list[str
 
 
 def compile_kernels(cc: list[str], architecture: str, out: Path, extra: Sequence[str] = ()) -> list[str]:
-    """Compiles, on all processors, what is older than its sources. Returns the object files."""
+    """Compiles, on all processors, what is older than its sources; removes what no source makes. Returns the object files."""
     out.mkdir(parents=True, exist_ok=True)
     newest = max(p.stat().st_mtime for p in [Path("setup.py"), *KERNELS.glob("*.h"), *KERNELS.glob("*.def")])
     todo = list(objects(architecture, out))
+    for stale in set(out.glob("*.o")) - {target for _, target, _ in todo}:
+        stale.unlink()
 
     def compile_one(item: tuple[Path, Path, list[str]]) -> str:
         source, target, flags = item
