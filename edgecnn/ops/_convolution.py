@@ -63,14 +63,20 @@ def flat_pixels(view: View | None) -> bool:
         return True
     n, _, h, w = view.shape
     sn, _, sh, sw = view.strides
-    return (h == 1 or sh == w * sw) and (n == 1 or sn == h * w * sw)
+    step = pixel_step(view)
+    return (w == 1 or sw == step) and (h == 1 or sh == w * step) and (n == 1 or sn == h * w * step)
+
+
+def pixel_step(view: View) -> int:
+    """From one pixel to the next, be it in the row, in the next row or in the next image."""
+    _, _, h, w = view.shape
+    return view.strides[3] if w > 1 else view.strides[2] if h > 1 else view.strides[0]
 
 
 def as_row(view: View) -> View:
     """All pixels of a view with flat_pixels as one row of one image."""
     n, c, h, w = view.shape
-    step = view.strides[3] if w > 1 else view.strides[2] if h > 1 else view.strides[0]
-    return replace(view, shape=(1, c, 1, n * h * w), strides=(0, view.stride(1), 0, step))
+    return replace(view, shape=(1, c, 1, n * h * w), strides=(0, view.stride(1), 0, pixel_step(view)))
 
 
 def split_groups(w: View, groups: int) -> View:
@@ -175,7 +181,12 @@ def flip(dy: View, w: View, dx: View, geo: Geometry) -> Forward:
 
 
 def direct_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> None:
-    """dx as forward convolutions of dy with flipped taps and exchanged channels, one for each phase of the stride."""
+    """dx as forward convolutions of dy with flipped taps and exchanged channels, one for each phase of the stride.
+
+    Where dy has a single row or column its stride does not matter; that of the kernel's size gives each row of dx its own
+    phase with a single tap, not a whole kernel of which all but one tap fall outside dy."""
+    span_h, span_w = ((k - 1) * d + 1 for k, d in zip(w.shape[3:], geo.dilation, strict=True))
+    geo = replace(geo, stride=(span_h if dy.shape[2] == 1 else geo.stride[0], span_w if dy.shape[3] == 1 else geo.stride[1]))
     weights = w.transpose((0, 2, 1, 3, 4))
     for pixels, rows, cols, sub in phases(ctx, w, dx, geo):
         part = weights.slice(3, *rows.taps).slice(4, *cols.taps)
