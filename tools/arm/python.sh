@@ -1,16 +1,12 @@
 #!/usr/bin/env bash
-# python.sh ARM TESTS...: builds the wheel for aarch64 with the host's Python and Cython, and runs tests with it under qemu
-# as a cortex-a72. The Python of the target is Debian's, of the same version as the host's.
+# python.sh ARM: a Python for aarch64 in ARM/sysroot, Debian's of the same version as the host's, and in ARM/tree the tests
+# with edgecnn built for it by the host's Python and Cython. Returns 3 if there is no such Python.
 set -euo pipefail
 arm=$1
-shift
 py=$PWD/.venv/bin/python
 version=$("$py" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 if [ ! -e "$arm/sysroot/.python$version" ]; then
-    tools/arm/sysroot.sh "$arm/sysroot" "$version" || {
-        [ $? = 3 ] && echo "test-arm: the Python tests are left out; PYTHON=python3.x with another version may help" && exit 0
-        exit 1
-    }
+    tools/arm/sysroot.sh "$arm/sysroot" "$version"
 fi
 
 site=$arm/site$version
@@ -43,5 +39,3 @@ ls "$arm"/dist/*.whl
 cd "$tree"
 rm -rf edgecnn kernels build
 "$py" -m zipfile -e "$arm"/dist/*.whl .
-qemu-aarch64 -cpu cortex-a72 -L "$arm/sysroot" -E PYTHONPATH="$arm/site$version" "$arm/sysroot/usr/bin/python$version" \
-    -m pytest -q -p no:cacheprovider -m "not native" "$@"
