@@ -47,7 +47,7 @@ def objects(architecture: str, out: Path) -> Iterator[tuple[Path, Path, list[str
 
 
 def compile_kernels(cc: list[str], architecture: str, out: Path, extra: Sequence[str] = ()) -> list[str]:
-    """Compiles, on all processors, what is older than its sources; removes what no source makes. Returns the object files."""
+    """Compiles, on all processors, what is older than its sources; removes what no source makes. Returns the objects."""
     out.mkdir(parents=True, exist_ok=True)
     newest = max(p.stat().st_mtime for p in [Path("setup.py"), *KERNELS.glob("*.h"), *KERNELS.glob("*.def")])
     todo = list(objects(architecture, out))

@@ -23,13 +23,6 @@ def picture(n=2, seed=0):
     return np.random.default_rng(seed).standard_normal((n, 3, 32, 32)).astype(np.float32)
 
 
-@pytest.mark.parametrize("build, count", [("lenet5", 61_706), ("resnet18", 11_689_512), ("resnet34", 21_797_672),
-                                          ("resnet50", 25_557_032)])
-def test_parameters_as_published(build, count):
-    model = getattr(ec.models, build)()
-    assert sum(model.graph.params[name].size for name in model.trainable()) == count
-
-
 def test_multiply_accumulates():
     assert ec.models.resnet50().macs() == pytest.approx(4089e6, rel=0.01)
     assert "25,610,152 parameters" in ec.models.resnet50().summary()  # with the running statistics

@@ -228,3 +228,14 @@ class Dropout(_Pointwise):
         if not 0 <= p < 1:
             raise ModelError(f"Dropout: p is {p}, allowed are 0 <= p < 1")
         super().__init__(ratio=p)
+
+
+class Concat(Module):
+    """The inputs one after the other along an axis, of channels if not told otherwise."""
+
+    def __init__(self, axis: int = 1):
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        return x.apply("Concat", *others, name=self.path(), axis=self.axis)
