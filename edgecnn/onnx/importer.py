@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import inliner, numpy_helper
 
 from ..errors import ModelError, UnsupportedError
 from ..graph.ir import Graph, format_shape
@@ -18,7 +18,10 @@ from ..ops import Node, TensorSpec, get_op, has_op
 
 DOMAINS = ("", "ai.onnx")
 INPUT_TYPES = ("float32", "int64")
+CONSTANT_KINDS = {"value": None, "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64,
+                  "value_ints": np.int64}
 OTHER_FLOATS = ("float64", "float16", "bfloat16")  # computed in float32
+FLOATS = ("float32", *OTHER_FLOATS)
 
 
 def import_model(source: bytes | Any, where: str, folder: Path | None,
@@ -31,9 +34,12 @@ def import_model(source: bytes | Any, where: str, folder: Path | None,
         cannot be used.
     """
     proto = _parse(source, where) if isinstance(source, bytes) else source
-    if folder is not None:
-        _load_external(proto, where, folder)
-    opset = next((o.version for o in proto.opset_import if o.domain in DOMAINS), 1)
+    if proto.functions:
+        proto = inliner.inline_local_functions(proto)
+    _load_external(proto, where, folder)
+    opset = _opset(proto, where)
+    if proto.graph.sparse_initializer:
+        raise UnsupportedError(f"{where}: sparse weights are not supported; export the network with dense ones")
     given = {t.name: _array(t, where) for t in proto.graph.initializer} | _bound(proto, where, constants or {})
     g = Graph(_inputs(proto, where, given), [o.name for o in proto.graph.output], constants=given)
     problems: list[str] = []
@@ -41,6 +47,7 @@ def import_model(source: bytes | Any, where: str, folder: Path | None,
         problems += _add_node(g, item, opset)
     if problems:
         raise UnsupportedError(f"{where} (opset {opset}) cannot be used:\n  " + "\n  ".join(problems))
+    _narrow(g)
     _find_parameters(g)
     g.sort()
     g.verify()
@@ -59,11 +66,28 @@ def _parse(data: bytes, where: str) -> Any:
     return proto
 
 
-def _load_external(proto: Any, where: str, folder: Path) -> None:
+def _opset(proto: Any, where: str) -> int:
+    opset = next((o.version for o in proto.opset_import if o.domain in DOMAINS), 1)
+    newest = onnx.defs.onnx_opset_version()
+    if opset > newest:
+        raise UnsupportedError(f"{where}: opset {opset}, the installed onnx {onnx.__version__} knows opsets up to {newest}; "
+                               "export the network with an older opset, or install a newer onnx")
+    return opset
+
+
+def _load_external(proto: Any, where: str, folder: Path | None) -> None:
+    """Reads weights that lie in files next to the network's."""
+    data = onnx.external_data_helper
+    files = sorted({entry.value for t in proto.graph.initializer if data.uses_external_data(t)
+                    for entry in t.external_data if entry.key == "location"})
+    if files and folder is None:
+        raise ModelError(f"{where}: its weights lie in further files ({', '.join(files)}); load the network by its path, "
+                         "not from bytes or an object")
     try:
-        onnx.external_data_helper.load_external_data_for_model(proto, str(folder))
+        data.load_external_data_for_model(proto, str(folder))
     except Exception as error:
-        raise ModelError(f"{where}: weights in a second file cannot be read ({error}); keep both files together") from None
+        raise ModelError(f"{where}: its weights lie in {', '.join(files)}, which cannot be read ({error}); keep the files "
+                         "together") from None
 
 
 def _array(tensor: Any, where: str) -> np.ndarray:
@@ -71,13 +95,16 @@ def _array(tensor: Any, where: str) -> np.ndarray:
         array = numpy_helper.to_array(tensor)
     except Exception as error:
         raise ModelError(f"{where}: tensor {tensor.name!r} is damaged ({error}); copy or export the file again") from None
-    return _known(array)
+    return np.array(array)
 
 
-def _known(value: Any) -> np.ndarray:
-    """A value that is known at import, as the graph holds it: floats are float32."""
-    array = np.asarray(value)
-    return array.astype(np.float32) if array.dtype.name in OTHER_FLOATS else np.array(array)
+def _narrow(g: Graph) -> None:
+    """Constants become float32, except results that are known already and that nothing else reads."""
+    read = {i for node in g.nodes for i in node.inputs}
+    with np.errstate(over="ignore"):  # too large for float32: infinite, as a file in float32 would have it
+        for name, array in g.constants.items():
+            if array.dtype.name in OTHER_FLOATS and (name in read or name not in g.outputs):
+                g.constants[name] = array.astype(np.float32)
 
 
 def _dtype(value: Any) -> str:
@@ -99,7 +126,10 @@ def _inputs(proto: Any, where: str, given: Mapping[str, Any]) -> dict[str, Tenso
         dtype = _dtype(value)
         if dtype not in (*INPUT_TYPES, *OTHER_FLOATS):
             raise UnsupportedError(f"{where}: input {value.name!r} is {dtype}, allowed are {', '.join(INPUT_TYPES)}; export "
-                                   f"it as float32, or fix its value: edgecnn.load(..., constants={{{value.name!r}: array}})")
+                                   f"it as float32, or fix its value: load(..., constants={{{value.name!r}: array}})")
+        if not value.type.tensor_type.HasField("shape"):
+            raise UnsupportedError(f"{where}: the file does not say how many axes input {value.name!r} has; export it with "
+                                   "its shape, free sizes may be names")
         inputs[value.name] = TensorSpec(_shape(value), "float32" if dtype in OTHER_FLOATS else dtype)
     return inputs
 
@@ -117,7 +147,7 @@ def _bound(proto: Any, where: str, constants: Mapping[str, Any]) -> dict[str, np
         if dtype == "none" or not fits or not np.can_cast(array.dtype, dtype, "same_kind"):
             raise ModelError(f"{where}: constants[{name!r}] is {array.dtype} {array.shape}, the input is {dtype} "
                              f"{format_shape(shape)}")
-        bound[name] = _known(array.astype(dtype))
+        bound[name] = array.astype(dtype)
     return bound
 
 
@@ -126,11 +156,14 @@ def _add_node(g: Graph, item: Any, opset: int) -> list[str]:
     label = f"{item.op_type} (node {item.name or ', '.join(item.output)})"
     known = item.domain in DOMAINS and has_op(item.op_type) and get_op(item.op_type).onnx
     if item.op_type == "Constant" and item.domain in DOMAINS:
-        g.constants[item.output[0]] = _constant_value(item)
-        return []
+        return _add_constant(g, item, label)
     constant = all(i in g.constants for i in item.input if i) and item.domain in DOMAINS and bool(item.input)
-    if constant and not (known and get_op(item.op_type).is_view) and _evaluate(g, item, opset):
+    weight = constant and known and get_op(item.op_type).is_view and g.constants[item.input[0]].dtype.name in FLOATS
+    if constant and not weight and _evaluate(g, item, opset):
         return []
+    if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in item.attribute):
+        return [f"{label}: it holds a network of its own, run or not as the data say; edgecnn runs one fixed sequence of "
+                "operators: export without control flow"]
     if not known:
         domain = f" of domain {item.domain}" if item.domain not in DOMAINS else ""
         return [f"{label}{domain}: edgecnn has no such operator"]
@@ -152,6 +185,14 @@ def _add_node(g: Graph, item: Any, opset: int) -> list[str]:
     return [f"{label}: {reason}"] if reason else []
 
 
+def _add_constant(g: Graph, item: Any, label: str) -> list[str]:
+    kind = item.attribute[0].name if item.attribute else "no value"
+    if kind not in CONSTANT_KINDS:
+        return [f"{label}: {kind} is not supported, only dense numbers are"]
+    g.constants[item.output[0]] = np.asarray(_attribute(item.attribute[0]), CONSTANT_KINDS[kind])
+    return []
+
+
 def _attribute(attribute: Any) -> Any:
     value = onnx.helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
@@ -161,14 +202,6 @@ def _attribute(attribute: Any) -> Any:
     if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
         return tuple(value)
     return value
-
-
-def _constant_value(item: Any) -> np.ndarray:
-    attribute = item.attribute[0]
-    value = _attribute(attribute)
-    if isinstance(value, np.ndarray):
-        return _known(value)
-    return np.asarray(value, np.float32 if "float" in attribute.name else np.int64)
 
 
 def _evaluate(g: Graph, item: Any, opset: int) -> bool:
@@ -186,7 +219,7 @@ def _evaluate(g: Graph, item: Any, opset: int) -> bool:
         results = ReferenceEvaluator(model).run(None, {n: g.constants[n] for n in names})
     except Exception:
         return False
-    g.constants.update(zip((o for o in item.output if o), map(_known, results), strict=True))
+    g.constants.update(zip((o for o in item.output if o), map(np.asarray, results), strict=True))
     return True
 
 
