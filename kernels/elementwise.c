@@ -108,7 +108,7 @@ INLINE void walk(map f, int operands, const nest *t, int tid, int nthreads) {
 
 /* s + x s (1 - s) with s = sigmoid(x); exp of -|x| neither overflows nor lets 1 - s cancel. */
 INLINE vf swish_slope(vf x) {
-    const vf e = vexp(-vabs(x)), big = 1.0f / (1.0f + e), small = e * big;
+    const vf e = vexp(-vabs(x)), big = vreciprocal(1.0f + e), small = e * big;
     return blend(x < 0.0f, small, big) * (1.0f + x * blend(x < 0.0f, big, small));
 }
 
@@ -164,7 +164,7 @@ UNARY(elu, blend(x < 0.0f, p * vexpm1(x * q), x))
 UNARY(selu, blend(x < 0.0f, p * vexpm1(x), q * x))
 UNARY(hard_sigmoid, vmin(splat(1), vmax(splat(0), p * x + q)))
 UNARY(hard_swish, x * vmin(splat(1), vmax(splat(0), x * (1.0f / 6.0f) + 0.5f)))
-UNARY(swish, x / (1.0f + vexp(-p * x)))
+UNARY(swish, x * vsigmoid(p * x))
 UNARY(softplus, vsoftplus(x))
 UNARY(softsign, x / (1.0f + vabs(x)))
 UNARY(thresholded_relu, blend(x <= p, splat(0), x))

@@ -21,7 +21,7 @@ INLINE vf vpow(vf x, vf e) {
 
 /* In 3 ulp: the odd polynomial of Cephes' tanhf near 0, where exp would cancel; +-1 at +-inf. */
 INLINE vf vtanh(vf x) {
-    const vf z = x * x, far = 1.0f - 2.0f / (vexp(vabs(x) * 2.0f) + 1.0f);
+    const vf z = x * x, far = 1.0f - 2.0f * vreciprocal(vexp(vmin(splat(44), vabs(x)) * 2.0f) + 1.0f);
     vf s = splat(-5.70498872745e-3f);
     s = s * z + 2.06390887954e-2f;
     s = s * z - 5.37397155531e-2f;
@@ -30,7 +30,7 @@ INLINE vf vtanh(vf x) {
     return blend(vabs(x) < 0.625f, s * z * x + x, blend(x < 0.0f, -far, far));
 }
 
-INLINE vf vsigmoid(vf x) { return 1.0f / (1.0f + vexp(-x)); }
+INLINE vf vsigmoid(vf x) { return vreciprocal(1.0f + vexp(vmin(splat(88), -x))); }
 
 /* exp(x) - 1 by tanh(x/2), for x <= 0: nothing cancels. */
 INLINE vf vexpm1(vf x) {

@@ -125,10 +125,31 @@ INLINE float sum_lanes(vf v) { /* in lane order, so every ISA of one width agree
     return s;
 }
 
+/* 1 / x within 2 ulp, for x whose reciprocal is a normal number. */
+INLINE vf vreciprocal(vf x) {
+#if defined(__AVX512F__)
+    const vf r = _mm512_rcp14_ps(x); /* a division keeps its unit busy for 16 cycles or more */
+    return r + r * (1.0f - x * r);
+#else
+    return 1.0f / x;
+#endif
+}
+
+/* y * 2^n for whole numbers n that may lead out of the range of floats: to 0 or infinity. */
+INLINE vf vscale(vf y, vf n) {
+#if defined(__AVX512F__)
+    return _mm512_scalef_ps(y, n);
+#else
+    vi half = __builtin_convertvector(n, vi) / 2; /* in two factors: 2^128 is not a float */
+    vi rest = __builtin_convertvector(n, vi) - half;
+    return y * (vf)((half + 127) << 23) * (vf)((rest + 127) << 23);
+#endif
+}
+
 /* exp(x) within 2 ulp for the finite range, 0 below it, inf above it, NaN for NaN: 2^n times a degree-6 polynomial of
  * the rest in [-ln2/2, ln2/2] (Cephes expf's reduction). */
 INLINE vf vexp(vf x) {
-    vf in = vmin(splat(88.72284f), vmax(splat(-87.33655f), x));
+    vf in = vmin(splat(89), vmax(splat(-104), x)); /* where the result is inf and 0 */
     vf t = in * 1.44269504f;
     vf n = (t + 12582912.0f) - 12582912.0f; /* round to nearest: adds and removes 1.5 * 2^23 */
     vf r = in - n * 0.693359375f;
@@ -139,13 +160,7 @@ INLINE vf vexp(vf x) {
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    vf y = p * r * r + r + 1.0f;
-    vi half = __builtin_convertvector(n, vi) / 2; /* in two factors: 2^128 is not a float */
-    vi rest = __builtin_convertvector(n, vi) - half;
-    y = y * (vf)((half + 127) << 23) * (vf)((rest + 127) << 23);
-    y = blend(x < -87.33655f, splat(0), y);
-    y = blend(x > 88.72284f, splat(INFINITY), y);
-    return blend(x == x, y, x);
+    return vscale(p * r * r + r + 1.0f, n);
 }
 
 /* Exchanges rows and columns of VL vectors in log2(VL) stages: stage s swaps the off-diagonal s x s blocks. */
