@@ -87,7 +87,7 @@ def _node(g: Graph, node: Node, opset: int, extra: dict[str, np.ndarray]) -> Any
         if value is None:
             continue
         if key in schema.attributes:
-            attributes[key] = value.tolist() if isinstance(value, np.ndarray) else value
+            attributes[key] = _as_attribute(value, schema.attributes[key].type)
             continue
         index = next((i for i, formal in enumerate(op.inputs) if formal.rstrip("?*") == key), None)
         if index is None or index >= len(schema.inputs):
@@ -98,6 +98,12 @@ def _node(g: Graph, node: Node, opset: int, extra: dict[str, np.ndarray]) -> Any
         inputs[index] = g.fresh(f"{node.outputs[0]}_{key}")
         extra[inputs[index]] = _as_input(value, schema.inputs[index].type_str)
     return helper.make_node(node.op, inputs, node.outputs, name=node.name, **attributes)
+
+
+def _as_attribute(value: Any, kind: Any) -> Any:
+    if kind == onnx.defs.OpSchema.AttrType.TENSOR:
+        return numpy_helper.from_array(np.asarray(value))
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _as_input(value: Any, type_name: str) -> np.ndarray:

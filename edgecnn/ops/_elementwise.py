@@ -126,6 +126,10 @@ class Arithmetic(Op):
     kernel: ClassVar[str]
     function: ClassVar[Any]  # the same of two arrays in numpy, for shape arithmetic
 
+    def is_parameter(self, formal, array):
+        """A number without axes is part of a formula (the 3 and 6 of a hard-swish), no weight."""
+        return super().is_parameter(formal, array) and array.ndim > 0
+
     def from_onnx(self, node, opset):
         if opset < 7 and not node.attrs.pop("broadcast", 0):
             node.attrs.pop("axis", None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .view import Arg, View, collapse, row_major
 
 LOOPS = 3
+SHORT = 64  # terms of a line that is not worth being one
 # Not made from the thread count: the bits must not depend on it.
 ENOUGH_ITEMS, MOST_SLABS, TERMS_PER_SLAB = 64, 16, 256
 
@@ -27,6 +30,10 @@ def reduce_axes(ctx: Any, kernel: str, x: View, y: View, axes: set[int], scale: 
         flat = [flat_copy(ctx, v.transpose(order)) for v in ([x] if z is None else operands)]
         reduce_axes(ctx, kernel, flat[0], y, set(range(len(kept), len(order))), scale, None if z is None else flat[1])
         return
+    unit = next((a for a in axes if x.strides[a] == 1 and 1 < x.shape[a] < SHORT), None)
+    if unit is not None and len(r_sizes) > 1:
+        reduce_in_turn(ctx, kernel, x, y, axes, unit, scale, z)
+        return
     size = outer[0].size
     items = size // (k_sizes[-1] if k_sizes and xk[-1] == 1 else 1)
     slabs = max(1, min(MOST_SLABS, ENOUGH_ITEMS // items, inner[0].size // TERMS_PER_SLAB))
@@ -41,6 +48,29 @@ def reduce_axes(ctx: Any, kernel: str, x: View, y: View, axes: set[int], scale: 
     ctx.emit(kernel, 2 * x.size, **args, y=Arg(partial, (size, *packed)), dims=dims, slabs=slabs, scale=1.0)
     ctx.emit(kernel if kernel in JOINED_ALIKE else "sum", 2 * partial.size, x=Arg(partial, (*packed, 0, 0, size)), z=None,
              y=Arg(y, (0, *_pad(ys, 0))), dims=(*_pad(k_sizes, 1), 1, 1, slabs), slabs=1, scale=scale)
+
+
+def reduce_in_turn(ctx: Any, kernel: str, x: View, y: View, axes: set[int], unit: int, scale: float,
+                   z: View | None) -> None:
+    """As reduce_axes, the axis along which x is contiguous last: one short line after the other would be slow, and the
+    others have its elements side by side (groups of channels)."""
+    first = axes - {unit}
+    kept = [a for a in range(len(x.shape)) if a not in first]
+    partial = ctx.temp(tuple(x.shape[a] for a in kept), strides=packed_like(x, kept))
+    if z is not None and z.expand(x.shape).strides[unit] == 0:
+        wide = tuple(n if a in kept else m for a, (n, m) in enumerate(zip(x.shape, z.shape, strict=True)))
+        z = ctx.copy(z.expand(wide), ctx.temp(wide, strides=packed_like(replace(x, shape=wide), range(len(wide)))))
+    reduce_axes(ctx, kernel, x, partial, first, 1.0, z)
+    reduce_axes(ctx, kernel if kernel in JOINED_ALIKE else "sum", partial, y, {kept.index(unit)}, scale)
+
+
+def packed_like(x: View, axes: Sequence[int]) -> tuple[int, ...]:
+    """Strides without gaps for these axes of x, in x's order of them."""
+    step, strides = 1, {}
+    for a in sorted(axes, key=lambda a: x.strides[a]):
+        strides[a] = step
+        step *= x.shape[a]
+    return tuple(strides[a] for a in axes)
 
 
 def sum_axes(ctx: Any, x: View, y: View, axes: set[int], scale: float = 1.0) -> None:

@@ -152,6 +152,10 @@ class Op:
         """Takes a zero border that was put around its first input's pixels into this node; whether it did."""
         return False
 
+    def keeps_channels(self, g, node: Node) -> bool:
+        """Whether the node is a view whose first two axes are those of its input."""
+        return False
+
     def is_residual_add(self, g, node: Node) -> bool:
         """Whether the node adds two values of the same shape."""
         return False

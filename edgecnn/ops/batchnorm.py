@@ -1,7 +1,8 @@
-"""Batch normalisation (Ioffe and Szegedy 2015) of (N, C), (N, C, L) and (N, C, H, W) values."""
+"""Batch normalisation (Ioffe and Szegedy 2015) of (N, C, ...) values."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..errors import ShapeError, UnsupportedError
 from . import _convolution as conv
 from .base import Node, Op, TensorSpec
+from .reshape import reshape_to
 from .view import View
 
 INF = float("inf")
@@ -31,14 +33,34 @@ class Normalization(Op):
 
     def infer(self, node, inputs):
         x = inputs[0]
-        if x.rank not in (2, 3, 4):
-            raise UnsupportedError(f"{node}: batch normalisation takes inputs (N, C), (N, C, L) or "
-                                   f"(N, C, H, W), got shape {x.shape}")
+        if x.rank < 2:
+            raise UnsupportedError(f"{node}: batch normalisation takes inputs (N, C, ...), got shape {x.shape}")
+        wanted = self.statistics_shape(node, x)
         for formal, spec in zip(self.inputs[1:5], inputs[1:5], strict=True):
-            if spec.shape != (x.shape[1],):
-                raise ShapeError(f"{node}: {formal} has shape {spec.shape}, needed ({x.shape[1]},) "
+            if spec.shape != wanted:
+                raise ShapeError(f"{node}: {formal} has shape {spec.shape}, needed {wanted} "
                                  f"for an input of shape {x.shape}")
         return [x]
+
+    def statistics_shape(self, node: Node, x: TensorSpec) -> tuple[int, ...]:
+        return x.shape[1:2]
+
+    def simplify(self, g, node):
+        """The kernels take pictures: of more axes the last ones are taken as one."""
+        shape = g.spec(node.inputs[0]).shape
+        if len(shape) <= 4:
+            return False
+        self.on_reshaped(g, node, (*shape[:3], math.prod(shape[3:])))
+        return True
+
+    @staticmethod
+    def on_reshaped(g, node: Node, shape: tuple[int, ...]) -> None:
+        """Lets the node work on its input in another shape."""
+        before, y = g.spec(node.inputs[0]).shape, node.outputs[0]
+        node.inputs[0] = reshape_to(g, node.inputs[0], shape)
+        node.outputs[0] = g.fresh(f"{y}_reshaped")
+        g.infer_node(node)
+        g.emit("Reshape", [node.outputs[0]], [y], shape=np.array(before, np.int64))
 
     def residual(self, node: Node) -> str:
         return node.inputs[5] if len(node.inputs) > 5 else ""
@@ -101,19 +123,49 @@ class BatchNormalization(Normalization):
     batch_statistics = True
     attrs = {**Normalization.attrs, "training_mode": 0, "spatial": 1}
 
+    def from_onnx(self, node, opset):
+        """Before opset 14 further outputs say that training mode is meant, unless is_test (before opset 7) denies it."""
+        node.attrs.pop("consumed_inputs", None)
+        test = node.attrs.pop("is_test", 0)
+        if opset < 14 and not test and any(node.outputs[1:]):
+            node.attrs["training_mode"] = 1
+
     def infer(self, node, inputs):
-        if self.attr(node, "spatial") != 1:
-            raise UnsupportedError(f"{node}: spatial={self.attr(node, 'spatial')} (statistics per activation "
-                                   "instead of per channel) is not supported")
         return [*super().infer(node, inputs), *inputs[3:5]]
 
+    def statistics_shape(self, node, x):
+        return x.shape[1:2] if self.attr(node, "spatial") else x.shape[1:]
+
     def simplify(self, g, node):
-        if len(node.outputs) == 1 or reads_statistics(g, node):
+        if any(node.outputs[1:]) and not reads_statistics(g, node):
+            node.outputs[1:] = []
+            return True
+        if not self.attr(node, "spatial"):
+            self.per_activation(g, node)
+            return True
+        return super().simplify(g, node)
+
+    def per_activation(self, g, node):
+        """Before opset 9 there was a form with statistics for each element of a picture: each is a channel."""
+        if reads_statistics(g, node):
+            raise UnsupportedError(f"{node}: statistics per activation (spatial=0) cannot be results of the network")
+        x = g.spec(node.inputs[0])
+        node.attrs["spatial"] = 1
+        node.inputs[1:5] = [reshape_to(g, v, (x.size // x.shape[0],)) for v in node.inputs[1:5]]
+        self.on_reshaped(g, node, (x.shape[0], x.size // x.shape[0]))
+
+    def export_form(self, g, node, opset):
+        if node.attrs.pop("spatial", 1):
             return False
-        node.outputs[1:] = []
+        x = node.inputs[0]
+        inputs = [g.emit("Reshape", [v], shape=np.array([0, -1] if v == x else [-1])) for v in node.inputs[:5]]
+        y = g.emit(self.name, inputs, **node.attrs)
+        node.op, node.inputs, node.attrs = "Reshape", [y, g.emit("Shape", [x])], {}
         return True
 
     def for_training(self, g, node):
+        if not self.attr(node, "spatial"):
+            return None
         scale, b, mean, var = (i in g.params for i in node.inputs[1:5])
         if not ((scale or b) and mean and var) or reads_statistics(g, node):
             return None

@@ -1,13 +1,19 @@
-"""Fully connected layers (Gemm, MatMul). They become convolutions, so that there is one matrix product in the
-library: a kernel as large as the picture needs no flattened copy of it."""
+"""Fully connected layers (Gemm, MatMul). Products with one matrix become convolutions: these are the fast matrix product of
+the library, and a kernel as large as the picture needs no flattened copy of it."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
-from ..errors import ShapeError, UnsupportedError
+from ..errors import ShapeError
+from ._elementwise import require_float, sum_to
+from ._im2col import gemm
 from .base import Node, Op, TensorSpec, broadcast_shape
 from .reshape import reshape_to
+from .view import collapse, row_major
 
 
 def product(g, a: str, b: str, bias: str | None, name: str) -> str:
@@ -83,37 +89,64 @@ class Gemm(Op):
 
 
 class MatMul(Op):
-    """numpy.matmul of anything with a matrix."""
+    """numpy.matmul. A product with a matrix becomes a convolution, products of many matrices are computed one by one."""
 
     name = "MatMul"
     inputs = ("A", "B")
     parameters = ("B",)
-    no_gradient = Gemm.no_gradient
 
     def output_axes(self, node):
         return {"B": -1}
 
     def infer(self, node, inputs):
-        a, b = inputs
-        if b.rank != 2 or a.rank < 1:
-            raise UnsupportedError(f"{node}: only products with a matrix on the right are supported, got "
-                                   f"{a.shape} and {b.shape}")
-        if a.shape[-1] != b.shape[0]:
-            raise ShapeError(f"{node}: {a.shape} times {b.shape}: {a.shape[-1]} columns do not meet "
-                             f"{b.shape[0]} rows")
-        return [TensorSpec((*a.shape[:-1], b.shape[1]))]
+        a, b = (s.shape for s in inputs)
+        if not a or not b or a[-1] != b[-2 if len(b) > 1 else 0]:
+            raise ShapeError(f"{node}: {a} times {b}: the columns of the first do not meet the rows of the second")
+        batch = broadcast_shape(node, *(TensorSpec(s[:-2]) for s in (a, b)))
+        return [TensorSpec((*batch, *a[-2:-1], *b[-1:][:len(b) - 1]), inputs[0].dtype)]
 
     def evaluate(self, node: Node, *inputs):
-        return [inputs[0] @ inputs[1]]
+        return [np.matmul(*inputs)]
 
     def simplify(self, g, node):
         a, b = node.inputs
-        shape = g.spec(a).shape
-        rows = reshape_to(g, a, (g.spec(a).size // shape[-1], shape[-1]))
-        y = product(g, rows, g.emit("Transpose", [b], perm=(1, 0)), None, node.name)
+        shapes = [g.spec(a).shape, g.spec(b).shape]
+        left, right = (1, *shapes[0])[-max(2, len(shapes[0])):], (*shapes[1], 1)[:max(2, len(shapes[1]))]
+        if all(n == 1 for n in right[:-2]):
+            rows = reshape_to(g, a, (math.prod(left[:-1]), left[-1]))
+            columns = g.emit("Transpose", [reshape_to(g, b, right[-2:])], perm=(1, 0))
+            y = product(g, rows, columns, None, node.name)
+        elif [left, right] == shapes:
+            return False
+        else:
+            y = g.emit("MatMul", [reshape_to(g, a, left), reshape_to(g, b, right)], name=node.name)
         g.replace_value(node.outputs[0], reshape_to(g, y, g.spec(node.outputs[0]).shape))
         g.remove([node])
         return True
 
+    def gradient(self, g, node, dy, needs):
+        a, b = node.inputs
+
+        def turned(value):
+            rank = g.spec(value).rank
+            return g.emit("Transpose", [value], perm=(*range(rank - 2), rank - 1, rank - 2))
+        return [sum_to(g, g.emit("MatMul", [dy[0], turned(b)]), a) if needs[0] else None,
+                sum_to(g, g.emit("MatMul", [turned(a), dy[0]]), b) if needs[1] else None]
+
+    def lower(self, ctx, node):
+        require_float(self, ctx, node)
+        shape = ctx.spec(node.outputs[0]).shape
+        y = ctx.output(node.outputs[0], strides=row_major(shape))
+        a, b = (ctx.row_major(v) for v in node.inputs)
+        views = [v.expand((*shape[:-2], *v.shape[-2:])) for v in (a, b)] + [y]
+        batch = [v.slice(-2, 0, 1).slice(-1, 0, 1) for v in views]
+        sizes, strides = collapse(batch[0].shape, *batch)
+        inner = sizes[-1] if sizes else 1
+        for outer in np.ndindex(*sizes[:-1]):
+            parts = [replace(v, shape=(inner, *v.shape[-2:]), strides=(s[-1] if s else 0, *v.strides[-2:]),
+                             offset=v.offset + sum(i * step for i, step in zip(outer, s, strict=False)))
+                     for v, s in zip(views, strides, strict=True)]
+            gemm(ctx, *parts)
+
     def flops(self, node, inputs, outputs):
-        return 2 * outputs[0].size * inputs[1].shape[0]
+        return 2 * outputs[0].size * inputs[0].shape[-1]

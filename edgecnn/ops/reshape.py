@@ -38,6 +38,9 @@ class ViewOp(Op):
         g.remove([node])
         return True
 
+    def keeps_channels(self, g, node):
+        return g.spec(node.inputs[0]).shape[:2] == g.spec(node.outputs[0]).shape[:2]
+
     def gradient(self, g, node, dy, needs):
         return [reshape_to(g, dy[0], g.spec(node.inputs[0]).shape)]
 

@@ -1,4 +1,4 @@
-"""Softmax along one axis."""
+"""Softmax and its logarithm along one axis."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Softmax(Op):
     name = "Softmax"
     inputs = ("input",)
     attrs = {"axis": -1, "flatten": 0}
+    kernel = "softmax"
 
     def from_onnx(self, node, opset):
         if opset < 13:
@@ -39,7 +40,7 @@ class Softmax(Op):
         shape = g.spec(node.inputs[0]).shape
         axis = self.attr(node, "axis") % len(shape)
         rows = reshape_to(g, node.inputs[0], (math.prod(shape[:axis]), math.prod(shape[axis:])))
-        g.replace_value(node.outputs[0], reshape_to(g, g.emit("Softmax", [rows], axis=-1), shape))
+        g.replace_value(node.outputs[0], reshape_to(g, g.emit(self.name, [rows], axis=-1), shape))
         g.remove([node])
         return True
 
@@ -48,7 +49,7 @@ class Softmax(Op):
         if not self.attr(node, "flatten"):
             return False
         flat = g.emit("Flatten", [node.inputs[0]], axis=self.attr(node, "axis"))
-        rows, shape = g.emit("Softmax", [flat], axis=-1), g.emit("Shape", [node.inputs[0]])
+        rows, shape = g.emit(self.name, [flat], axis=-1), g.emit("Shape", [node.inputs[0]])
         node.op, node.inputs, node.attrs = "Reshape", [rows, shape], {}
         return True
 
@@ -59,12 +60,12 @@ class Softmax(Op):
         return same_spec(node, inputs)
 
     def gradient(self, g, node, dy, needs):
-        return [g.emit("SoftmaxBackward", [dy[0], node.outputs[0]], axis=self.attr(node, "axis"))]
+        return [g.emit(self.name + "Backward", [dy[0], node.outputs[0]], axis=self.attr(node, "axis"))]
 
     def lower(self, ctx, node):
         x, y = ctx.input(node.inputs[0]), ctx.output(node.outputs[0], over=node.inputs[0])
         dims, (xa, ya) = rows_along(ctx, self.attr(node, "axis") % len(x.shape), x, y)
-        ctx.emit("softmax", self.flops(node, [], [y]), x=xa, y=ya, dims=dims)
+        ctx.emit(self.kernel, self.flops(node, [], [y]), x=xa, y=ya, dims=dims)
 
     def flops(self, node, inputs, outputs):
         return 24 * outputs[0].size
@@ -77,6 +78,7 @@ class SoftmaxBackward(Op):
     onnx = False
     inputs = ("dY", "Y")
     attrs = {"axis": -1}
+    kernel = "softmax_backward"
     no_gradient = "second derivatives are not built"
 
     def infer(self, node, inputs):
@@ -86,7 +88,21 @@ class SoftmaxBackward(Op):
         dy, y = (ctx.input(v) for v in node.inputs)
         dx = ctx.output(node.outputs[0], over=overwritable(ctx, node))
         dims, (ga, ya, xa) = rows_along(ctx, self.attr(node, "axis") % len(y.shape), dy, y, dx)
-        ctx.emit("softmax_backward", self.flops(node, [], [dx]), dy=ga, y=ya, dx=xa, dims=dims)
+        ctx.emit(self.kernel, self.flops(node, [], [dx]), dy=ga, y=ya, dx=xa, dims=dims)
 
     def flops(self, node: Node, inputs, outputs):
         return 6 * outputs[0].size
+
+
+class LogSoftmax(Softmax):
+    """y = x - max x - log sum exp(x - max x) along `axis`; opsets as Softmax."""
+
+    name = "LogSoftmax"
+    kernel = "log_softmax"
+
+
+class LogSoftmaxBackward(SoftmaxBackward):
+    """dX = dY - exp(Y) * sum(dY), the sum along `axis`"""
+
+    name = "LogSoftmaxBackward"
+    kernel = "log_softmax_backward"

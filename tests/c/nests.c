@@ -254,10 +254,56 @@ static void test_softmax(int64_t A, int64_t B, int64_t C, int strided) {
     memcpy(b.dx_s, s, sizeof b.dx_s);
     run("softmax_backward", &b);
     close_to("softmax_backward", dx, grad, n, 2e-6);
+    for (int64_t i = 0; i < n; i++) want[i] = log(want[i]);
+    run("log_softmax", &a);
+    close_to("log_softmax", y, want, n, 1e-6);
+    for (int64_t row = 0; row < A * B; row++) {
+        double sum = 0;
+        const int64_t first = s[3] * (row / B) + s[4] * (row % B);
+        for (int64_t i = 0; i < C; i++) sum += dy[first + i * s[5]];
+        for (int64_t i = 0; i < C; i++) {
+            const int64_t at = first + i * s[5];
+            grad[at] = dy[at] - exp(want[at]) * sum;
+        }
+    }
+    run("log_softmax_backward", &b);
+    close_to("log_softmax_backward", dx, grad, n, 3e-6);
+    end();
+}
+
+/* Pictures of (N, H, W) pixels with C channels. */
+static void test_lrn(int64_t C, int64_t before, int64_t after) {
+    const int64_t size = N * H * W * C;
+    float *x = floats(size), *m = floats(size), *y = floats(size), *dx = floats(size);
+    double *want = doubles(size), *grad = doubles(size);
+    for (int64_t i = 0; i < size; i++) {
+        const int64_t first = i - i % C;
+        double squares = 0, terms = 0;
+        for (int64_t c = i % C - before; c <= i % C + after; c++)
+            if (c >= 0 && c < C) {
+                squares += (double)x[first + c] * x[first + c];
+                terms += m[first + c];
+            }
+        want[i] = m[i] * pow(1.5 + 0.4 * squares, -0.75);
+        grad[i] = m[i] - 0.3 * x[i] * terms;
+    }
+    lrn_args a = {.x = x, .m = m, .y = y, .N = N, .C = C, .H = H, .W = W, .before = before, .after = after, .scale = 0.4,
+                  .bias = 1.5, .exponent = -0.75};
+    lrn_backward_args b = {.g = m, .x = x, .t = m, .dx = dx, .N = N, .C = C, .H = H, .W = W, .before = before,
+                           .after = after, .scale = 0.3};
+    const int64_t s[] = {H * W * C, W * C, C};
+    memcpy(a.x_s, s, sizeof s), memcpy(a.m_s, s, sizeof s), memcpy(a.y_s, s, sizeof s);
+    memcpy(b.g_s, s, sizeof s), memcpy(b.x_s, s, sizeof s), memcpy(b.t_s, s, sizeof s), memcpy(b.dx_s, s, sizeof s);
+    run("lrn", &a);
+    close_to("lrn", y, want, size, 2e-6);
+    run("lrn_backward", &b);
+    close_to("lrn_backward", dx, grad, size, 2e-6);
     end();
 }
 
 void test_reductions(void) {
+    test_lrn(37, 2, 2);
+    test_lrn(3, 1, 2);
     for (int i = 0; i < 12; i++) {
         const int64_t A = between(1, 9), B = between(1, 40), C = between(1, 70);
         for (int64_t k = 0; k < COUNT(reductions); k++)

@@ -8,7 +8,7 @@ from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.passes import optimise
 from edgecnn.graph.plan import Plan
 from edgecnn.ops import Node, TensorSpec, get_op
-from tests.helpers import assert_close, every_isa, numeric_gradient, run_graph, run_placed
+from tests.helpers import assert_close, every_isa, gradients, numeric_gradient, run_graph, run_optimised, run_placed
 
 EPS, MOMENTUM, INF = 1e-3, 0.8, float("inf")
 STATE = ("scale", "B", "mean", "var")
@@ -303,7 +303,56 @@ def test_errors():
     with pytest.raises(ShapeError, match=r"B has shape \(2,\), needed \(7,\)"):
         graph("BatchNormalization", x, {**state, "B": state["B"][:2]})
     with pytest.raises(UnsupportedError, match="got shape"):
-        graph("BatchNormalization", x[..., None], state)
-    with pytest.raises(UnsupportedError, match="spatial=0"):
+        graph("BatchNormalization", np.zeros(7, np.float32), state)
+    with pytest.raises(ShapeError, match=r"scale has shape \(7,\), needed \(7, 1, 1\)"):
         Graph(inputs={"x": TensorSpec(x.shape)}, specs={"x": TensorSpec(x.shape)}, params=state).emit(
             "BatchNormalization", ["x", *STATE], spatial=0)
+
+
+@every_isa
+@pytest.mark.parametrize("op", ["BatchNormalization", "BatchNormTraining"])
+def test_volumes(isa, op, monkeypatch):
+    """More axes than a picture has."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    x, state, _, dy = sample((2, 5, 3, 4, 6))
+    f = {k: v.astype(np.float64) for k, v in state.items()}
+    fixed = (f["mean"], f["var"]) if op == "BatchNormalization" else (None, None)
+    outputs = 2 if op == "BatchNormTraining" else 1
+
+    def net():
+        g = Graph(inputs={"x": TensorSpec(x.shape)}, params={k: v.copy() for k, v in state.items()})
+        g.specs.update(g.inputs)
+        y = g.emit(op, [g.emit("Scale", ["x"], factor=1.0), *STATE], outputs, epsilon=EPS, momentum=MOMENTUM)
+        g.outputs = [y if outputs == 1 else y[0]]
+        return g
+    assert_close(run_optimised(net(), {"x": x})[0], reference(x.astype(np.float64), f["scale"], f["B"], 0, *fixed))
+    got = gradients(net(), {"x": x}, dy)
+    want = reference_backward(dy, x.astype(np.float64), f["scale"], f["B"], 0, -INF, INF, *fixed)
+    for name, ref in zip(("x", "scale", "B"), want, strict=False):
+        assert_close(got[name], ref)
+
+
+def test_statistics_for_each_activation():
+    """The form spatial=0, before opset 9: every element of a picture is a channel of its own."""
+    x, _, _, dy = sample((3, 2, 4, 5))
+    state = {k: v.reshape(2, 4, 5) for k, v in sample((1, 40))[1].items()}
+    g = Graph(inputs={"x": TensorSpec(x.shape)}, params=state)
+    g.specs.update(g.inputs)
+    g.outputs = [g.emit("BatchNormalization", ["x", *STATE], spatial=0, epsilon=EPS)]
+    f = {k: v.astype(np.float64) for k, v in state.items()}
+    slope = f["scale"] / np.sqrt(f["var"] + EPS)
+    assert_close(run_optimised(g, {"x": x})[0], (x - f["mean"]) * slope + f["B"])
+    got = gradients(g, {"x": x}, dy)
+    assert_close(got["x"], dy * slope)
+    assert_close(got["B"], dy.sum(0))
+    assert get_op("BatchNormalization").for_training(g, g.nodes[0]) is None
+
+
+@pytest.mark.parametrize("opset, attrs, outputs, training", [
+    (6, {"is_test": 1, "consumed_inputs": (0, 0, 0, 1, 1)}, ["y"], False), (6, {"is_test": 0}, ["y"], False),
+    (6, {"is_test": 0}, ["y", "m", "v"], True), (9, {}, ["y", "m", "v"], True), (13, {}, ["y"], False),
+    (14, {}, ["y", "m", "v"], False), (15, {"training_mode": 1}, ["y", "m", "v"], True)])
+def test_training_mode_of_each_opset(opset, attrs, outputs, training):
+    node = Node("BatchNormalization", ["x", *STATE], outputs, dict(attrs))
+    get_op(node.op).from_onnx(node, opset)
+    assert bool(node.attrs.get("training_mode", 0)) is training and not {"is_test", "consumed_inputs"} & set(node.attrs)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, build, every_isa, gradients, numeric_gradient, run_gradient, run_optimised
 
-from edgecnn.errors import ShapeError, UnsupportedError
+from edgecnn.errors import ShapeError
 from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.passes import optimise
 from edgecnn.graph.plan import Plan
@@ -124,6 +124,54 @@ def test_matmul(isa, a_shape, monkeypatch):
     assert_close(got["b"], numeric_gradient(lambda v: a.astype(np.float64) @ v * dy, b))
 
 
+@every_isa
+@pytest.mark.parametrize("first, second", [
+    ((2, 5, 13), (2, 13, 7)), ((2, 3, 5, 13), (2, 3, 13, 7)), ((2, 3, 5, 13), (3, 13, 7)), ((5, 13), (2, 13, 7)),
+    ((2, 1, 5, 13), (1, 3, 13, 7)), ((2, 5, 13), (1, 13, 7)), ((13,), (2, 13, 7)), ((2, 3, 5, 13), (13,)), ((13,), (13,)),
+    ((13,), (13, 7)), ((2, 5, 1), (2, 1, 40))], ids=str)
+def test_products_of_many_matrices(isa, first, second, monkeypatch):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    feeds = {"a": numbers(*first), "b": numbers(*second)}
+    wide = {k: v.astype(np.float64) for k, v in feeds.items()}
+    want = np.matmul(*wide.values())
+    g = build("MatMul", feeds)
+    assert_close(run_optimised(g, feeds)[0], want)
+    dy = np.asarray(rng.normal(size=want.shape), np.float32)
+    for name, got in gradients(build("MatMul", feeds), feeds, dy).items():
+        assert_close(got, numeric_gradient(lambda v, name=name: dy * np.matmul(*{**wide, name: v}.values()), feeds[name]))
+
+
+def test_many_matrices_within_a_network():
+    """Attention: values that lie channels-last and a transposed one."""
+    x = numbers(2, 4, 6, 5)
+    g = Graph(inputs={"x": TensorSpec(x.shape)})
+    g.specs.update(g.inputs)
+    r = g.emit("Relu", ["x"])
+    g.outputs = [g.emit("MatMul", [r, g.emit("Transpose", [r], perm=(0, 1, 3, 2))])]
+    relu = np.maximum(x, 0).astype(np.float64)
+    runs = [run_optimised(g, {"x": x}, threads=t)[0] for t in (1, 2, 3)]
+    assert_close(runs[0], relu @ relu.swapaxes(2, 3))
+    assert len({y.tobytes() for y in runs}) == 1
+
+
+@pytest.mark.parametrize("op, attrs", [("Gemm", {}), ("Gemm", {"transB": 1, "alpha": 0.5}), ("MatMul", {})])
+@pytest.mark.parametrize("picture", [False, True])
+def test_a_batch_norm_behind_it_is_folded(op, attrs, picture):
+    x = numbers(4, 3, 2, 2) if picture else numbers(4, 12)
+    w, b = numbers(*((5, 12) if attrs.get("transB") else (12, 5))), numbers(5)
+    statistics = {"scale": numbers(5), "shift": numbers(5), "mean": numbers(5), "var": numbers(5)**2 + 0.5}
+    g = Graph(inputs={"x": TensorSpec(x.shape)}, constants={"w": w, "b": b, **statistics})
+    g.specs.update(g.inputs)
+    y = g.emit("Flatten", ["x"]) if picture else "x"
+    y = g.emit("Gemm", [y, "w", "b"], **attrs) if op == "Gemm" else g.emit("Add", [g.emit("MatMul", [y, "w"]), "b"])
+    g.outputs = [g.emit("Relu", [g.emit("BatchNormalization", [y, *statistics])])]
+    optimised = optimise(specialise(g, {"x": x.shape}))
+    assert [n.op for n in optimised.nodes if n.op not in ("Reshape", "Transpose")] == ["Conv"]
+    scale, shift, mean, var = (v.astype(np.float64) for v in statistics.values())
+    z = gemm(x.reshape(4, 12), w, b, **attrs)
+    assert_close(run_optimised(g, {"x": x})[0], np.maximum((z - mean) / np.sqrt(var + 1e-5) * scale + shift, 0))
+
+
 @pytest.mark.parametrize("op, attrs", [("Gemm", {"transB": 1}), ("Gemm", {}), ("MatMul", {})])
 def test_the_second_factor_may_be_data(op, attrs):
     a, b = numbers(5, 13), numbers(*((7, 13) if attrs else (13, 7)))
@@ -147,8 +195,9 @@ def test_threads_do_not_matter():
     ("Gemm", [(2, 3), (3, 5), (4,)], {}, ShapeError, r"\(4,\), \(2, 5\) cannot be broadcast"),
     ("Gemm", [(2, 3), (3, 5), (1, 2, 5)], {}, ShapeError, r"C \(1, 2, 5\) cannot be broadcast"),
     ("Gemm", [(1, 3), (3, 5), (2, 5)], {}, ShapeError, r"C \(2, 5\) cannot be broadcast.*\(1, 5\)"),
-    ("MatMul", [(2, 3), (4, 5)], {}, ShapeError, r"3 columns do not meet 4 rows"),
-    ("MatMul", [(2, 3, 4), (2, 4, 5)], {}, UnsupportedError, r"only products with a matrix on the right"),
+    ("MatMul", [(2, 3), (4, 5)], {}, ShapeError, r"\(2, 3\) times \(4, 5\): the columns of the first do not meet"),
+    ("MatMul", [(2, 3, 4), (3, 4, 5)], {}, ShapeError, r"shapes \(2,\), \(3,\) cannot be broadcast"),
+    ("MatMul", [(), (4, 5)], {}, ShapeError, r"the columns of the first do not meet"),
 ])
 def test_errors(op, shapes, attrs, error, message):
     with pytest.raises(error, match=message):

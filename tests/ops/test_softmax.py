@@ -1,4 +1,4 @@
-"""Softmax against float64."""
+"""Softmax and its logarithm against float64."""
 
 import numpy as np
 import pytest
@@ -46,6 +46,34 @@ def test_forward_and_gradient(monkeypatch, isa, shape, axis, within):
 
 
 @every_isa
+@every_case
+@both_places
+def test_logarithm(monkeypatch, isa, shape, axis, within):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    x, dy = values(shape), values(shape, 1)
+    (y,) = run_op("LogSoftmax", {"x": x}, {"axis": axis}, within=within)
+    want = softmax(x.astype(np.float64), axis)
+    assert_close(y, np.log(want), 1e-6)
+    (dx,) = run_gradient("LogSoftmax", {"x": x}, {"axis": axis}, dy, within=within)
+    assert_close(dx, dy - want * dy.astype(np.float64).sum(axis, keepdims=True), 2e-6)
+
+
+def test_reference_gradient_of_the_logarithm():
+    x, dy = values((3, 4)), values((3, 4), 1).astype(np.float64)
+    want = numeric_gradient(lambda v: dy * np.log(softmax(v, 1)), x)
+    np.testing.assert_allclose(dy - softmax(x.astype(np.float64), 1) * dy.sum(1, keepdims=True), want, atol=1e-7)
+
+
+@every_isa
+def test_extreme_scores_of_the_logarithm(monkeypatch, isa):
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    x = np.array([[1e30, -1e30, 0], [1000, 1000, 0], [-np.inf, 2, 2]], np.float32)
+    want = [[0, -2e30, -1e30], [-np.log(2), -np.log(2), -1000 - np.log(2)], [-np.inf, -np.log(2), -np.log(2)]]
+    np.testing.assert_allclose(run_op("LogSoftmax", {"x": x})[0], want, rtol=1e-6)
+    assert np.isnan(run_op("LogSoftmax", {"x": np.float32([[np.nan, 1], [np.inf, 1], [-np.inf, -np.inf]])})[0]).all()
+
+
+@every_isa
 def test_extreme_scores(monkeypatch, isa):
     monkeypatch.setenv("EDGECNN_ISA", isa)
     x = np.array([[1e30, -1e30, 0], [1000, 1000, 0], [-np.inf, 2, 2], [-1e4, -1e4, -1e4]], np.float32)
@@ -66,12 +94,13 @@ def test_long_rows_sum_to_one(monkeypatch, isa):
 
 
 @every_isa
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
 @pytest.mark.parametrize("shape, axis", [((64, 1001), 1), ((2, 21, 40, 33), 1), ((2, 21, 40, 33), 3)])
-def test_threads_do_not_change_a_bit(monkeypatch, isa, shape, axis):
+def test_threads_do_not_change_a_bit(monkeypatch, isa, op, shape, axis):
     monkeypatch.setenv("EDGECNN_ISA", isa)
     x, dy = values(shape), values(shape, 1)
-    runs = [(run_op("Softmax", {"x": x}, {"axis": axis}, threads=t, within=True)[0].tobytes(),
-             run_gradient("Softmax", {"x": x}, {"axis": axis}, dy, threads=t, within=True)[0].tobytes())
+    runs = [(run_op(op, {"x": x}, {"axis": axis}, threads=t, within=True)[0].tobytes(),
+             run_gradient(op, {"x": x}, {"axis": axis}, dy, threads=t, within=True)[0].tobytes())
             for t in (1, 2, 3)]
     assert runs[0] == runs[1] == runs[2]
 

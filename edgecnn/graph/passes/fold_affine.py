@@ -1,7 +1,11 @@
-"""Channel-wise affine maps with constant coefficients (batch norm in inference) go into the weights before them."""
+"""Channel-wise affine maps with constant coefficients (batch norm in inference) go into the weights before them, seen
+through views that leave the channels where they are (behind a fully connected layer)."""
 
 from __future__ import annotations
 
+import numpy as np
+
+from ...ops import Node
 from ..ir import Graph
 from ._chains import bypass, followed, in_turn
 
@@ -12,7 +16,30 @@ def run(g: Graph) -> None:
         if affine is None:
             continue
         for index, value in enumerate(node.inputs):
-            producer = followed(g, node, index) if value else None
-            if producer is not None and g.op(producer).absorb_affine(g, producer, *affine):
-                bypass(g, node, producer)
+            above = producer = followed(g, node, index) if value else None
+            while producer is not None and g.op(producer).keeps_channels(g, producer):
+                producer = followed(g, producer)
+            if above is None or producer is None:
+                continue
+            settle(g, producer)
+            if g.op(producer).absorb_affine(g, producer, *affine):
+                bypass(g, node, above)
                 break
+
+
+def settle(g: Graph, node: Node) -> None:
+    """Turns inputs that are views of constants (transposed weights) into constants."""
+    for index, value in enumerate(node.inputs):
+        array = seen_constant(g, value)
+        if array is not None and value not in g.constants:
+            node.inputs[index] = g.constant(array, value)
+
+
+def seen_constant(g: Graph, value: str) -> np.ndarray | None:
+    """The constant that a value is, or is a view of; None if it is none."""
+    producer = g.producers().get(value)
+    if producer is None or not g.op(producer).is_view:
+        return g.constants.get(value)
+    source = seen_constant(g, producer.inputs[0])
+    results = g.op(producer).evaluate(producer, source) if source is not None else None
+    return results[0] if results else None
