@@ -134,6 +134,9 @@ class Arithmetic(Op):
         if opset < 7 and not node.attrs.pop("broadcast", 0):
             node.attrs.pop("axis", None)
 
+    def unsupported(self, node):
+        return "a negative axis is not known" if (node.attrs.get("axis") or 0) < 0 else ""
+
     def shape_of_b(self, node: Node, a: TensorSpec, b: TensorSpec) -> tuple[int, ...]:
         """B's shape as it is broadcast."""
         axis = self.attr(node, "axis")

@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import ShapeError
 from .base import REQUIRED, Op
 from .reshape import reshape_to
-from .standardize import scaled_and_shifted, standardized
+from .standardize import scaled_and_shifted, standardized, written_out
 
 
 class GroupNormalization(Op):
@@ -48,8 +48,7 @@ class GroupNormalization(Op):
         return True
 
     def export_form(self, g, node, opset):
-        """ONNX has it from opset 21 on with one number per channel, at 18 with one per group. Elsewhere an
-        InstanceNormalization of the groups is written, which serves every opset."""
+        """ONNX has it from opset 21 on with one number per channel, at 18 with one per group; else its steps are written."""
         x, scale, shift = node.inputs
         per_group, groups = self.attr(node, "per_group"), self.attr(node, "num_groups")
         node.attrs.pop("per_group", None)
@@ -57,15 +56,12 @@ class GroupNormalization(Op):
             node.attrs.pop("stash_type", None)
         if opset >= 18 and bool(per_group) == (opset < 21):
             return False
-        ones, zeros = (g.constant(np.full(groups, v, np.float32), "groups") for v in (1, 0))
-        rows = g.emit("Reshape", [x], shape=np.array([0, groups, -1]))
-        y = g.emit("InstanceNormalization", [rows, *((scale, shift) if per_group else (ones, zeros))],
-                   epsilon=self.attr(node, "epsilon"))
+        y = written_out(g, g.emit("Reshape", [x], shape=np.array([0, groups, -1])), (-1,), self.attr(node, "epsilon"))
         if not per_group:
             ends = [g.constant(np.array([n]), "shape") for n in (0, -1)]
             y = g.emit("Reshape", [y, g.emit("Concat", [ends[0], g.emit("Shape", [scale]), ends[1]], axis=0)])
-            y = g.emit("Mul", [y, g.emit("Unsqueeze", [scale], axes=(1,))])
-            y = g.emit("Add", [y, g.emit("Unsqueeze", [shift], axes=(1,))])
+        y = g.emit("Mul", [y, g.emit("Unsqueeze", [scale], axes=(1,))])
+        y = g.emit("Add", [y, g.emit("Unsqueeze", [shift], axes=(1,))])
         node.op, node.inputs, node.attrs = "Reshape", [y, g.emit("Shape", [x])], {}
         return True
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..errors import ShapeError
 from .base import Op, TensorSpec, axis_of, broadcast_shape
-from .standardize import scaled_and_shifted
+from .standardize import scaled_and_shifted, written_out
 
 
 class LayerNormalization(Op):
@@ -47,16 +45,8 @@ class LayerNormalization(Op):
         if opset >= 17 or axis >= 0:
             return False
         x, scale, shift = (*node.inputs, "")[:3]
-        axes = tuple(range(axis, 0))
-
-        def mean(value, outputs=1):
-            return g.emit("ReduceMean", [value], outputs, axes=axes)
         names = (*node.outputs[1:], "", "")[:2]
-        centre = mean(x, [names[0]] if names[0] else 1)
-        rest = g.emit("Sub", [x, centre])
-        variance = g.emit("Add", [mean(g.emit("Mul", [rest, rest])), g.constant(np.float32(self.attr(node, "epsilon")))])
-        inverse = g.emit("Reciprocal", [g.emit("Sqrt", [variance])], [names[1]] if names[1] else 1)
-        y = g.emit("Mul", [rest, inverse])
+        y = written_out(g, x, tuple(range(axis, 0)), self.attr(node, "epsilon"), names)
         if shift:
             y, scale, op = g.emit("Mul", [y, scale]), shift, "Add"
         else:

@@ -25,5 +25,10 @@ class MeanVarianceNormalization(Op):
         node.op, node.attrs = "Standardize", {"axes": axes, "epsilon": EPSILON}
         return True
 
+    def export_form(self, g, node, opset):
+        """The axes are written out: onnx's checker does not take the default."""
+        node.attrs["axes"] = tuple(self.attr(node, "axes"))
+        return False
+
     def flops(self, node, inputs, outputs):
         return 6 * outputs[0].size

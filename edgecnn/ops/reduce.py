@@ -51,10 +51,6 @@ class Reduction(Op):
         require_float(self, ctx, node)
         x, y = ctx.input(node.inputs[0]), ctx.output(node.outputs[0])
         axes = self.axes(node, x.shape)
-        if x.size == 0:
-            if y.size:
-                ctx.fill(y, float(self.evaluate(node, np.zeros(x.shape, np.float32))[0].flat[0]))
-            return
         if len(y.shape) == len(x.shape):
             y = y.transpose([a for a in range(len(x.shape)) if a not in axes])
         self.reduce(ctx, x, y, axes)

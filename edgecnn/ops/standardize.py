@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ..errors import UnsupportedError
 from ._elementwise import map_unary, map_views
@@ -16,6 +19,16 @@ from .view import View, collapse
 def standardized(g: Any, x: str, axes: range, epsilon: float) -> str:
     """Emits x with mean 0 and variance 1 over the axes."""
     return g.emit("Standardize", [x], [g.fresh("standardized")], axes=tuple(axes), epsilon=epsilon)
+
+
+def written_out(g: Any, x: str, axes: tuple[int, ...], epsilon: float, names: Sequence[str] = ("", "")) -> str:
+    """Emits the same for export, in operators of every opset; names, if any, for the mean and the inverse deviation."""
+    def mean(value, *name):
+        return g.emit("ReduceMean", [value], [*name] or 1, axes=axes)
+    rest = g.emit("Sub", [x, mean(x, *filter(None, names[:1]))])
+    variance = mean(g.emit("Mul", [rest, rest]))
+    deviation = g.emit("Sqrt", [g.emit("Add", [variance, g.constant(np.float32(epsilon), "epsilon")])])
+    return g.emit("Mul", [rest, g.emit("Reciprocal", [deviation], [*filter(None, names[1:])] or 1)])
 
 
 def scaled_and_shifted(g: Any, x: str, scale: str, shift: str | None, channel_axis: bool = True) -> str:

@@ -89,7 +89,7 @@ B6, WHOLE = np.abs(f32(6, seed=1)) + 0.5, [np.abs(f32(*X[1:], seed=i)) + 0.5 for
 OLD = [(op, [B6], {"broadcast": 1, "axis": 1}, lambda x, f=f: f(x, B6[:, None, None])) for op, f in (
     ("Add", np.add), ("Sub", np.subtract), ("Mul", np.multiply), ("Div", np.divide))]
 OLD += [("Add", [B6[:5]], {"broadcast": 1}, lambda x: x + B6[:5]),
-        ("Mul", [np.stack([B6[:4]] * 6)], {"broadcast": 1, "axis": -3}, lambda x: x * B6[:4, None]),
+        ("Mul", [np.stack([B6[:4]] * 6)], {"broadcast": 1, "axis": 1}, lambda x: x * B6[:4, None]),
         ("Pow", [np.float32([2.0])], {"broadcast": 1}, np.square),
         ("PRelu", [B6], {}, lambda x: np.where(x < 0, x * B6[:, None, None], x)),
         ("PRelu", [B6[:1]], {}, lambda x: np.where(x < 0, x * B6[0], x)),

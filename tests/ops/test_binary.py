@@ -173,8 +173,8 @@ def test_constants_are_folded(op):
     for a, b in ((np.array([12, -5], np.int64), np.int64(4)), (np.float32([8, 6]), np.float32(2))):
         g = specialise(build(op, {}, constants={"a": np.asarray(a), "b": np.asarray(b)}), {})
         want = np.trunc(FUNCTIONS[op](a, b)).astype(a.dtype)
-        assert [n.op for n in g.nodes] == ["Identity"]
-        got = g.constants[g.nodes[0].inputs[0]]
+        assert not g.nodes
+        got = g.constants[g.outputs[0]]
         assert got.dtype == want.dtype and got.tolist() == want.tolist()
 
 
@@ -245,7 +245,7 @@ def test_axis_of_old_opsets(op, shape, axis):
     g = build(op, {"a": a, "b": b}, {"axis": axis})
     assert_close(run_optimised(g, {"a": a, "b": b})[0], FUNCTIONS[op](a, right), 1e-6)
     folded = specialise(build(op, {}, {"axis": axis}, constants={"a": a, "b": b}), {})
-    assert_close(folded.constants[folded.nodes[0].inputs[0]], FUNCTIONS[op](a, right), 1e-6)
+    assert_close(folded.constants[folded.outputs[0]], FUNCTIONS[op](a, right), 1e-6)
 
 
 def test_axis_that_leaves_no_room():
