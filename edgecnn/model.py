@@ -16,6 +16,7 @@ from .errors import DTypeError, ModelError, ShapeError
 from .graph.ir import Graph, format_shape, specialise
 from .graph.passes import dead_code, optimise
 from .graph.plan import Plan
+from .graph.portions import images_at_once
 from .graph.serialise import from_bytes, to_bytes, write_atomically
 from .graph.training import freeze_constants
 from .ops import Node, TensorSpec
@@ -128,7 +129,13 @@ class Model:
 
     def plan(self, shapes: dict[str, tuple[int, ...]], options: dict[str, Any] | None = None) -> Plan:
         """The network compiled for inference at these input shapes with its present weights."""
-        return Plan(optimise(specialise(self._constant_graph(), shapes)), get_num_threads(), options)
+        constant = self._constant_graph()
+        graph = optimise(specialise(constant, shapes))
+        batch, images = max((shape[0] for shape in shapes.values() if shape), default=0), images_at_once(graph)
+        if images == batch or any(isinstance(spec.shape[0], int) for spec in constant.inputs.values()):
+            return Plan(graph, get_num_threads(), options)
+        part = optimise(specialise(constant, {name: (images, *shape[1:]) for name, shape in shapes.items()}))
+        return Plan(part, get_num_threads(), options, portions=batch // images)
 
     def _constant_graph(self) -> Graph:
         return freeze_constants(self.graph, ())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DTypeError, ResourceError, ShapeError
+from ..ops import TensorSpec
 from .ir import Graph
 from .lowering import Lowering
 from .memory import plan_arena
@@ -20,13 +21,15 @@ class Plan:
         graph: specialised and optimised; its constants must not change while the plan lives, its params may.
         threads: how many threads the program is made for (fewer may run it).
         options: for tests and experiments, e.g. {"convolution": "im2col"}.
+        portions: how often the program runs, each time on the next part of the inputs along axis 0 (graph/portions.py);
+            the graph is that of one part.
 
     Attributes:
-        graph, threads, steps, arena_bytes.
+        graph, threads, portions, steps, arena_bytes.
     """
 
-    def __init__(self, graph: Graph, threads: int, options: dict[str, Any] | None = None):
-        self.graph, self.threads = graph, threads
+    def __init__(self, graph: Graph, threads: int, options: dict[str, Any] | None = None, portions: int = 1):
+        self.graph, self.threads, self.portions = graph, threads, portions
         lowering = Lowering(graph, threads, options)
         lowering.run()
         self.steps = lowering.steps
@@ -39,9 +42,9 @@ class Plan:
             self._program = lowering.program(self.steps, self.arena_bytes)
         except MemoryError as error:
             raise ResourceError(str(error)) from None
-        self._inputs = [(name, spec.shape, np.dtype(spec.dtype)) for name, spec in graph.inputs.items()]
+        self._inputs = [(name, self._whole(spec), np.dtype(spec.dtype)) for name, spec in graph.inputs.items()]
         self._known = {i: value for i, o in enumerate(graph.outputs) if (value := graph.value_of(o)) is not None}
-        self._outputs = [(graph.spec(o).shape, np.dtype(graph.spec(o).dtype)) for i, o in enumerate(graph.outputs)
+        self._outputs = [(self._whole(graph.spec(o)), np.dtype(graph.spec(o).dtype)) for i, o in enumerate(graph.outputs)
                          if i not in self._known]
         self._pointers = np.zeros(len(lowering.externals), np.uint64)
         self._busy = threading.Lock()
@@ -57,13 +60,24 @@ class Plan:
                 self._pointers[i] = array.ctypes.data
             for i, array in enumerate(outputs, len(arrays)):
                 self._pointers[i] = array.ctypes.data
-            if ns is None:
-                self._program.run(self._pointers, self.threads)
-            else:
-                self._program.profile(self._pointers, self.threads, ns)
+            for portion in range(self.portions):
+                if portion:
+                    self._pointers += self._steps_of(arrays, outputs)
+                if ns is None:
+                    self._program.run(self._pointers, self.threads)
+                else:
+                    self._program.profile(self._pointers, self.threads, ns)
         for i, value in self._known.items():  # what does not depend on the inputs
             outputs.insert(i, value.copy())
         return outputs
+
+    def _whole(self, spec: TensorSpec) -> tuple[int, ...]:
+        """The shape of all portions together."""
+        return spec.shape if self.portions == 1 else (spec.shape[0] * self.portions, *spec.shape[1:])
+
+    def _steps_of(self, *arrays: list[np.ndarray]) -> np.ndarray:
+        """Bytes from one portion to the next, of inputs and outputs."""
+        return np.array([a.nbytes // self.portions for group in arrays for a in group], np.uint64)
 
     @staticmethod
     def _checked(x: np.ndarray, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -71,6 +71,9 @@ class Activation(Op):
     def kernel_of(self, node: Node) -> str:
         return self.kernel
 
+    def by_image(self, node, rank):
+        return True
+
     def infer(self, node, inputs):
         return same_spec(node, inputs)
 
@@ -123,12 +126,16 @@ class Arithmetic(Op):
     inputs = ("A", "B")
     parameters: tuple[str, ...] = ("A", "B")
     attrs: dict[str, Any] = {"axis": None}
+    broadcasts = True
     kernel: ClassVar[str]
     function: ClassVar[Any]  # the same of two arrays in numpy, for shape arithmetic
 
     def is_parameter(self, formal, array):
         """A number without axes is part of a formula (the 3 and 6 of a hard-swish), no weight."""
         return super().is_parameter(formal, array) and array.ndim > 0
+
+    def by_image(self, node, rank):
+        return True
 
     def from_onnx(self, node, opset):
         if opset < 7 and not node.attrs.pop("broadcast", 0):

@@ -63,6 +63,7 @@ class Op:
             runs after everything else that reads the old value.
         random_in_training: draws random numbers in a training graph (dropout).
         batch_statistics: its form for training uses statistics of the batch (batch norm).
+        broadcasts: smaller inputs are repeated to the shape of the output.
         no_gradient: why there is no gradient, for operators that have none.
     """
 
@@ -80,6 +81,7 @@ class Op:
     effect: bool = False
     random_in_training: bool = False
     batch_statistics: bool = False
+    broadcasts: bool = False
     no_gradient: str = ""
 
     # ---- meaning -----------------------------------------------------------------------------------------------
@@ -104,6 +106,11 @@ class Op:
 
         Only inputs with needs[i] need one; None stands for no gradient (zero)."""
         raise NotImplementedError(self.name)
+
+    def by_image(self, node: Node, rank: int) -> bool:
+        """Whether, in inference, image i of the outputs (of this rank) follows from image i of the inputs alone, where axis
+        0 counts images."""
+        return False
 
     def output_axes(self, node: Node) -> dict[str, int]:
         """Formal parameter -> axis that counts output channels, for operators that can be a classifier's last layer."""

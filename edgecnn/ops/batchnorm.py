@@ -163,6 +163,9 @@ class BatchNormalization(Normalization):
         node.op, node.inputs, node.attrs = "Reshape", [y, g.emit("Shape", [x])], {}
         return True
 
+    def by_image(self, node, rank):
+        return True
+
     def for_training(self, g, node):
         if not self.attr(node, "spatial"):
             return None

@@ -34,6 +34,9 @@ class Concat(Op):
     def evaluate(self, node, *inputs):
         return [np.concatenate(inputs, axis=self.attr(node, "axis"))]
 
+    def by_image(self, node, rank):
+        return self.attr(node, "axis") % rank != 0
+
     def simplify(self, g, node):
         return len(node.inputs) == 1 and skip(g, node)
 

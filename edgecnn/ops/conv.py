@@ -72,6 +72,9 @@ class Conv(Op):
             raise ShapeError(f"{node}: bias has shape {inputs[2].shape}, needed ({w.shape[0]},)")
         return [TensorSpec((x.shape[0], w.shape[0], *out))]
 
+    def by_image(self, node, rank):
+        return True
+
     def gradient(self, g, node, dy, needs):
         dz, y = dy[0], node.outputs[0]
         if self.attr(node, "lo") > -INF or self.attr(node, "hi") < INF:

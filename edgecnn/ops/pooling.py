@@ -59,6 +59,9 @@ class Pool(Op):
                                    f"got shape {x.shape}")
         return x.shape[2:]
 
+    def by_image(self, node, rank):
+        return True
+
     def infer(self, node, inputs):
         x = inputs[0]
         if any(node.outputs[1:]):

@@ -41,6 +41,11 @@ class Reduction(Op):
         return [TensorSpec(tuple(1 if a in axes else n for a, n in enumerate(shape) if a not in axes or keep),
                            inputs[0].dtype)]
 
+    def by_image(self, node, rank):
+        axes = np.reshape([] if self.attr(node, "axes") is None else self.attr(node, "axes"), -1)
+        rank += 0 if self.attr(node, "keepdims") else len(axes)
+        return 0 not in self.axes(node, (1,) * rank)
+
     def evaluate(self, node, *inputs):
         x, axes = inputs[0], tuple(sorted(self.axes(node, inputs[0].shape)))
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -53,6 +53,9 @@ class Softmax(Op):
         node.op, node.inputs, node.attrs = "Reshape", [rows, shape], {}
         return True
 
+    def by_image(self, node, rank):
+        return self.attr(node, "axis") % rank != 0
+
     def infer(self, node, inputs):
         axis, shape = self.attr(node, "axis"), inputs[0].shape
         if not -len(shape) <= axis < len(shape):

@@ -18,6 +18,9 @@ class Transpose(Op):
         perm = self.attr(node, "perm")
         return tuple(int(a) for a in perm) if perm is not None else tuple(reversed(range(rank)))
 
+    def by_image(self, node, rank):
+        return self.axes(node, rank)[0] == 0
+
     def infer(self, node, inputs):
         x = inputs[0]
         axes = self.axes(node, x.rank)
