@@ -130,10 +130,6 @@ class Arithmetic(Op):
     kernel: ClassVar[str]
     function: ClassVar[Any]  # the same of two arrays in numpy, for shape arithmetic
 
-    def is_parameter(self, formal, array):
-        """A number without axes is part of a formula (the 3 and 6 of a hard-swish), no weight."""
-        return super().is_parameter(formal, array) and array.ndim > 0
-
     def by_image(self, node, rank):
         return True
 

@@ -127,8 +127,9 @@ class Op:
         return ""
 
     def is_parameter(self, formal: str, array: np.ndarray) -> bool:
-        """Whether an initializer given as this input is trained."""
-        return formal in self.parameters
+        """Whether an initializer given as this input is trained. A number without axes is part of a formula (the 3 and 6 of
+        a hard-swish), no weight."""
+        return formal in self.parameters and array.ndim > 0
 
     def export_form(self, g, node: Node, opset: int) -> bool:
         """Replaces the node in graph g by what ONNX has at this opset; whether it did."""

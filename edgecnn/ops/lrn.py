@@ -24,6 +24,9 @@ class LRN(Op):
             raise ModelError(f"{node}: size is {self.attr(node, 'size')}, it must be positive")
         return same_spec(node, inputs)
 
+    def by_image(self, node, rank):
+        return True
+
     def simplify(self, g, node):
         """The kernels take pictures."""
         x, shape = node.inputs[0], g.spec(node.inputs[0]).shape

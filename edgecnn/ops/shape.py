@@ -85,7 +85,8 @@ class Cast(Op):
     is_view = True
     attrs = {"to": REQUIRED, "saturate": 1, "round_mode": "up"}
     # onnx.TensorProto.DataType
-    types = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float32", 11: "float32", 16: "float32"}
+    types = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float32",
+             11: "float32", 12: "uint32", 13: "uint64", 16: "float32"}
 
     def unsupported(self, node):
         to = self.attr(node, "to")

@@ -53,6 +53,9 @@ class Standardize(Op):
         kept = TensorSpec(tuple(1 if a in node.attrs["axes"] else n for a, n in enumerate(x.shape)))
         return [x, kept, kept]
 
+    def by_image(self, node, rank):
+        return 0 not in node.attrs["axes"]
+
     def gradient(self, g, node, dy, needs):
         if any(d is not None for d in dy[1:]):
             raise UnsupportedError(f"{node}: its mean and deviation are used as results of their own; edgecnn has no "

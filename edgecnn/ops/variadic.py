@@ -60,7 +60,11 @@ class Extreme(Variadic):
     """The first of equal operands has the whole gradient. NaN stays. With one number it is a Clip."""
 
     no_gradient = ""
+    broadcasts = True
     bound: ClassVar[str]  # what a constant operand is for Clip
+
+    def by_image(self, node, rank):
+        return True
 
     def simplify(self, g, node):
         if super().simplify(g, node):
