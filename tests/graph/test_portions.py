@@ -32,6 +32,9 @@ def constant(g, shape):
     lambda g: g.emit("Transpose", ["x"], perm=(0, 2, 3, 1)),
     lambda g: g.emit("Mul", ["x", constant(g, (8, 1, 1))]),
     lambda g: g.emit("Add", ["x", constant(g, (1, 8, 16, 16))]),
+    lambda g: g.emit("Max", ["x", constant(g, (8, 1, 1))]),
+    lambda g: g.emit("LRN", ["x"], size=3),
+    lambda g: g.emit("Standardize", ["x"], ["y"], axes=(2, 3)),
 ])
 def test_images_that_are_independent(emit):
     assert independent(graph_of(emit), 4)
@@ -42,6 +45,8 @@ def test_images_that_are_independent(emit):
     lambda g: g.emit("Concat", ["x", "x"], axis=0),
     lambda g: g.emit("ReduceMean", ["x"], axes=[0], keepdims=1),
     lambda g: g.emit("ReduceMean", ["x"], keepdims=1),
+    lambda g: g.emit("Standardize", ["x"], ["y"], axes=(0, 2, 3)),
+    lambda g: g.emit("Max", ["x", constant(g, (4, 8, 16, 16))]),
     lambda g: g.emit("Transpose", ["x"], perm=(1, 0, 2, 3)),
     lambda g: g.emit("Reshape", ["x"], shape=(2, 16, 16, 16)),
     lambda g: g.emit("Add", ["x", constant(g, (4, 8, 16, 16))]),  # another constant for each image
