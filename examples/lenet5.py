@@ -6,32 +6,16 @@
 """
 
 import time
-from pathlib import Path
 
 import click
-import numpy as np
+from common import PREPROCESSING, pictures_28
 
 import edgecnn as ec
-from edgecnn.data import ArrayDataset, Loader, RandomCrop, read_idx_pair
+from edgecnn.data import Loader, RandomCrop
 
 OPTIMIZERS = {"sgd": ec.optim.SGD, "momentum": ec.optim.Momentum, "nesterov": ec.optim.Nesterov,
               "adagrad": ec.optim.AdaGrad, "rmsprop": ec.optim.RMSprop, "adadelta": ec.optim.AdaDelta,
               "adam": ec.optim.Adam, "adamw": ec.optim.AdamW}
-# One over the standard deviation of a digit's pixels is near 1/78, whatever the data set.
-PREPROCESSING = ec.Preprocessing(size=(28, 28), channel_order="GRAY", mean=(33.0,), scale=(78.0,))
-
-
-def mnist_5k(path: Path) -> tuple[ArrayDataset, ArrayDataset]:
-    """4,000 digits to train, shifted at random by up to two pixels, and 1,000 to test; the same share of each class in
-    both."""
-    if not path.exists():
-        raise click.ClickException(f"{path} is missing; run: python tools/fetch_assets.py mnist")
-    arrays = np.load(path)
-    images, labels = arrays["images"], arrays["labels"].astype(np.int64)
-    rank = np.argsort(np.argsort(labels, kind="stable"))  # position within the data set sorted by class
-    test = (rank % 500) >= 400
-    return (ArrayDataset(images[~test], labels[~test], (RandomCrop(2),), preprocessing=PREPROCESSING),
-            ArrayDataset(images[test], labels[test], preprocessing=PREPROCESSING))
 
 
 @click.command()
@@ -43,11 +27,7 @@ def mnist_5k(path: Path) -> tuple[ArrayDataset, ArrayDataset]:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(dir_okay=False), help="write the network, .ecnn or .onnx")
 def main(data, epochs, batch, optimizer, lr, seed, out):
-    if data:
-        parts = [read_idx_pair(data, part) for part in ("train", "t10k")]
-        train, test = (ArrayDataset(x, y, preprocessing=PREPROCESSING) for x, y in parts)
-    else:
-        train, test = mnist_5k(Path(__file__).parent.parent / "assets" / "mnist_5k.npz")
+    train, test = pictures_28(data, () if data else (RandomCrop(2),))  # few digits: shifted by up to two pixels
     ec.nn.manual_seed(seed)
     net = ec.models.lenet5(num_classes=10)
     net.preprocessing = PREPROCESSING
