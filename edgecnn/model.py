@@ -15,7 +15,7 @@ from .config import get_num_threads
 from .errors import DTypeError, ModelError, ShapeError
 from .graph.ir import Graph, format_shape, specialise
 from .graph.passes import dead_code, optimise
-from .graph.plan import Plan
+from .graph.plan import Plan, program_memory
 from .graph.portions import images_at_once
 from .graph.serialise import from_bytes, to_bytes, write_atomically
 from .graph.training import freeze_constants
@@ -129,13 +129,27 @@ class Model:
 
     def plan(self, shapes: dict[str, tuple[int, ...]], options: dict[str, Any] | None = None) -> Plan:
         """The network compiled for inference at these input shapes with its present weights."""
+        graph, portions = self._portion(shapes)
+        return Plan(graph, get_num_threads(), options, portions)
+
+    def memory_plan(self, batch: int = 1) -> dict[str, int]:
+        """Bytes that inference on `batch` pictures takes, by kind, before a plan is made; `total` is the sum of the others,
+        `folded weights` are those that optimisation has changed, kept beside the parameters."""
+        graph, _ = self._portion(self.input_shapes(batch))
+        own = {id(a) for a in self.graph.params.values()}
+        report = {"parameters": sum(a.nbytes for a in self.graph.params.values()),
+                  "folded weights": sum(a.nbytes for a in graph.constants.values() if id(a) not in own),
+                  **program_memory(graph, get_num_threads())}
+        return {**report, "total": sum(report.values())}
+
+    def _portion(self, shapes: dict[str, tuple[int, ...]]) -> tuple[Graph, int]:
+        """The optimised graph of as many images as go through the network at once, and how often it runs."""
         constant = self._constant_graph()
         graph = optimise(specialise(constant, shapes))
         batch, images = max((shape[0] for shape in shapes.values() if shape), default=0), images_at_once(graph)
         if images == batch or any(isinstance(spec.shape[0], int) for spec in constant.inputs.values()):
-            return Plan(graph, get_num_threads(), options)
-        part = optimise(specialise(constant, {name: (images, *shape[1:]) for name, shape in shapes.items()}))
-        return Plan(part, get_num_threads(), options, portions=batch // images)
+            return graph, 1
+        return optimise(specialise(constant, {name: (images, *shape[1:]) for name, shape in shapes.items()})), batch // images
 
     def _constant_graph(self) -> Graph:
         return freeze_constants(self.graph, ())

@@ -1,5 +1,5 @@
 """The commands of the shell: edgecnn info | convert | train | evaluate | predict | export | bench | profile |
-config.
+models | config.
 
 What a user can get wrong ends in one message on standard error and exit code 1, wrong usage in 2, Ctrl-C in
 130."""
@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from ..errors import EdgeCNNError
-from . import bench, config, convert, evaluate, export, info, predict, profile, train
+from . import bench, config, convert, evaluate, export, info, models, predict, profile, train
 
 
 class Commands(click.Group):
@@ -68,5 +68,5 @@ def main() -> None:
 
 
 for _command in (info.info, convert.convert, train.train, evaluate.evaluate, predict.predict, export.export,
-                 bench.bench, profile.profile, config.config):
+                 bench.bench, profile.profile, models.models, config.config):
     main.add_command(_command)

@@ -14,6 +14,14 @@ from .lowering import Lowering
 from .memory import plan_arena
 
 
+def program_memory(graph: Graph, threads: int) -> dict[str, int]:
+    """Bytes that a plan of this graph will take beside its constants, by kind: weights prepared once, and `arena` with
+    activations, gradients and workspace at the worst moment. The program is not built."""
+    lowering = Lowering(graph, threads)
+    lowering.run()
+    return {"prepared weights": lowering.kept_bytes, "arena": plan_arena(lowering.buffers)}
+
+
 class Plan:
     """A runnable graph whose shapes are all known.
 

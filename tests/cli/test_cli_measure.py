@@ -113,3 +113,24 @@ def test_training_needs_classes(fails, tmp_path):
     net.input_shape = (None, 3, 8, 8)
     net.save(tmp_path / "maps.ecnn")
     assert "one score per class" in fails("profile", tmp_path / "maps.ecnn", "--train")
+
+
+def test_models(run, fails):
+    code, out, _ = run("models", "resnet18", "lenet5")
+    head, resnet, lenet = out.splitlines()
+    assert code == 0 and head.split() == ["network", "input", "parameters", "MMAC", "memory"]
+    assert resnet.split()[:6] == ["resnet18", "(1,", "3,", "224,", "224)", "11,689,512"]
+    assert float(resnet.split()[6].replace(",", "")) == pytest.approx(1.8e3, rel=0.02)  # He et al. 2015, table 1
+    assert lenet.split()[5:7] == ["61,706", "0.4"]
+    one, four = (float(run("models", "lenet5", "--batch", batch)[1].split()[-2]) for batch in (1, 64))
+    assert 61_706 * 4e-6 < one < four
+    assert "no such network" in fails("models", "lenet6") and "lenet5" in fails("models", "lenet6")
+
+
+def test_memory_plan_is_what_inference_takes():
+    net = make_net()  # with a batch norm, which is folded
+    plan, report = net.plan(net.input_shapes(1)), net.memory_plan()
+    own = {id(a) for a in net.graph.params.values()}
+    assert report["arena"] == plan.arena_bytes
+    assert report["folded weights"] == sum(a.nbytes for a in plan.graph.constants.values() if id(a) not in own)
+    assert report["prepared weights"] > 0 and report["total"] == sum(v for k, v in report.items() if k != "total")
