@@ -149,7 +149,8 @@ class Model:
         batch, images = max((shape[0] for shape in shapes.values() if shape), default=0), images_at_once(graph)
         if images == batch or any(isinstance(spec.shape[0], int) for spec in constant.inputs.values()):
             return graph, 1
-        return optimise(specialise(constant, {name: (images, *shape[1:]) for name, shape in shapes.items()})), batch // images
+        portion = {name: (images, *shape[1:]) for name, shape in shapes.items()}
+        return optimise(specialise(constant, portion)), batch // images
 
     def _constant_graph(self) -> Graph:
         return freeze_constants(self.graph, ())
