@@ -20,6 +20,10 @@ class Clip(Activation):
     def coefficients(self, node):
         return self.bound(node, "min", -INF), self.bound(node, "max", INF)
 
+    def evaluate(self, node, *inputs):
+        lo, hi = self.coefficients(node)
+        return [np.minimum(np.maximum(inputs[0], lo), hi).astype(inputs[0].dtype)]
+
     def bound(self, node, key, absent):
         value = self.attr(node, key)
         if np.size(value) != 1:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from edgecnn.errors import ModelError, UnsupportedError
-from edgecnn.graph.ir import Graph
+from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.plan import Plan
 from edgecnn.ops import Node, TensorSpec, get_op
-from tests.helpers import assert_close, every_isa, numeric_gradient, run_gradient, run_op
+from tests.helpers import assert_close, build, every_isa, numeric_gradient, run_gradient, run_op
 
 INF, NAN = np.inf, np.nan
 ALPHA, GAMMA = 1.67326319217681884765625, 1.05070102214813232421875  # of Selu in ONNX
@@ -214,6 +214,13 @@ def test_clip_bounds_as_inputs():
     assert_close(run_op("Clip", {"x": x}, constants=bounds)[0], np.clip(x, -1, 2), 0)
     (dx,) = run_gradient("Clip", {"x": x}, {}, x, constants=bounds)
     assert_close(dx, np.where((x > -1) & (x < 2), x, 0), 0)
+
+
+def test_clip_of_constants_is_folded():
+    for x in (np.array([-3, 2, 9]), np.float32([-3, 2, 9])):
+        g = specialise(build("Clip", {}, {"min": np.array(0, x.dtype)}, constants={"x": x}), {})
+        got = g.constants[g.outputs[0]]
+        assert got.dtype == x.dtype and got.tolist() == [0, 2, 9]
 
 
 def test_clip_with_crossed_bounds_gives_max():
