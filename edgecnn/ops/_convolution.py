@@ -231,6 +231,24 @@ def phase(k: int, a: int, axis: int, geo: Geometry) -> Phase | None:
 PIXELS_PER_BLOCK = 384  # of dy that one pass over the tiles of dw reads: amortises loading and storing the tiles
 
 
+def strip(ctx: Any) -> int:
+    """Floats of a pixel in the packed strips of conv_backward_weights: the tile's height in whole vectors."""
+    return -(-ctx.isa["mr"] // ctx.isa["lanes"]) * ctx.isa["lanes"]
+
+
+def weights_block(ctx: Any, c: int, oc: int, nbytes: float, groups: int = 1) -> tuple[int, int]:
+    """Input channels and panels of output channels of a nearly square block of dw of at most nbytes, if a tile is not
+    larger; small enough to give each thread one."""
+    nr, mr = ctx.isa["nr"], ctx.isa["mr"]
+    side, panels = int((nbytes / 4) ** 0.5), -(-oc // nr)
+    blocks = -(-panels // min(panels, max(1, side // nr)))
+    channels = max(mr, min(c, side))
+    channels = -(-c // -(-c // channels))
+    while groups * blocks * -(-c // channels) < ctx.threads and channels > mr:
+        channels = -(-channels // 2)
+    return channels, -(-panels // blocks)
+
+
 def direct_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) -> None:
     """Outer products of input and output gradient pixels, accumulated in registers, then unpacked into dw, which looks
     like the weights of Forward."""
@@ -244,12 +262,16 @@ def direct_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry
     rows = max(1, min(oh, PIXELS_PER_BLOCK // cols))
     images = max(1, min(n, PIXELS_PER_BLOCK // (oh * ow))) if rows == oh and cols == ow else 1
     ws_thread = images * span(rows, kh, 0, geo) * span(cols, kw, 1, geo) * cg if pack else 0
-    nr = ctx.isa["nr"]
+    nr, channels, panels = ctx.isa["nr"], 0, 0
+    if (kh, kw) == (1, 1) and not pack:
+        channels, panels = weights_block(ctx, cg, ocg, ctx.isa["x_block_bytes"] // 2, groups)
+        images, rows, cols = 1, 1, min(PIXELS_PER_BLOCK, n * oh * ow)
+        ws_thread = cols * (-(-channels // ctx.isa["mr"]) * strip(ctx) + panels * nr)
     packed = ctx.temp((groups * -(-ocg // nr) * nr * cg * kh * kw,))
     ctx.emit(
         "conv_backward_weights", 2 * dy.size * cg * kh * kw, x=x.arg(0, 2, 3, 1), dy=dy.nhw, dw=packed,
-        ws=ctx.temp((ws_thread * ctx.threads,)) if pack else None, N=n, C=c, H=h, W=width, OC=groups * ocg, OH=oh, OW=ow,
-        KH=kh, KW=kw, stride=geo.stride, pad=geo.pad, dilation=geo.dilation, groups=groups, pack=pack, images=images,
-        rows=rows, cols=cols, ws_thread=ws_thread)
+        ws=ctx.temp((ws_thread * ctx.threads,)) if ws_thread else None, N=n, C=c, H=h, W=width, OC=groups * ocg, OH=oh,
+        OW=ow, KH=kh, KW=kw, stride=geo.stride, pad=geo.pad, dilation=geo.dilation, groups=groups, pack=pack, images=images,
+        rows=rows, cols=cols, channels=channels, panels=panels, ws_thread=ws_thread)
     ctx.emit("conv_unpack_weights", 2 * dw.size, packed=packed, w=dw.arg(0, 1, 2, 3, 4), OC=groups * ocg, C=c, KH=kh,
              KW=kw, groups=groups)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._convolution import MEMORY_FLOPS, Forward, Geometry, flip, pack_bias, pack_weights, streamed
+from ._convolution import MEMORY_FLOPS, Forward, Geometry, flip, pack_bias, pack_weights, streamed, weights_block
 from .view import View
 
 GATHER_FLOPS = {4: 420, 2: 150}  # per tile and channel: one input transform, in products that would take as long
@@ -53,7 +53,7 @@ def backward_data_cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry, m: 
 def backward_weights_cost(ctx: Any, x: View, dy: View, dw: View, geo: Geometry, m: int) -> float:
     _, oc, c, _, _ = dw.shape
     tiles = count_tiles(m, dy)
-    channels, panels = weights_block(ctx, m, c, oc)
+    channels, panels = weights_block(ctx, c, oc, 1.5 * ctx.isa["x_block_bytes"] / frequencies(m))
     of_x, of_dy = -(-oc // (panels * ctx.isa["nr"])), -(-c // channels)  # how often each is transformed
     transforms = tiles * (c * GATHER_FLOPS[m] * of_x + oc * SCATTER_FLOPS[m] * of_dy)
     return transforms + 2 * tiles * frequencies(m) * oc * c
@@ -101,27 +101,12 @@ def winograd_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry,
     winograd_forward(ctx, flip(dy, w, dx, geo), m)
 
 
-def weights_block(ctx: Any, m: int, c: int, oc: int) -> tuple[int, int]:
-    """Input channels and panels of output channels of a block of dw whose transform fills a quarter of L2 and gives
-    each thread a block."""
-    nr, mr = ctx.isa["nr"], ctx.isa["mr"]
-    panels = -(-oc // nr)
-    side = int((1.5 * ctx.isa["x_block_bytes"] / 4 / frequencies(m)) ** 0.5)  # of a square block
-    per_block = min(panels, max(1, side // nr))
-    blocks = -(-panels // per_block)
-    channels = max(mr, min(c, side))
-    channels = -(-c // -(-c // channels))
-    while blocks * -(-c // channels) < ctx.threads and channels > mr:
-        channels = -(-channels // 2)
-    return channels, -(-panels // blocks)
-
-
 def winograd_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry, m: int) -> None:
     n, c, h, w = x.shape
     _, oc, oh, ow = dy.shape
     nr = ctx.isa["nr"]
     total = count_tiles(m, dy)
-    channels, panels = weights_block(ctx, m, c, oc)
+    channels, panels = weights_block(ctx, c, oc, 1.5 * ctx.isa["x_block_bytes"] / frequencies(m))
     tiles = tiles_per_block(ctx, m, channels + panels * nr, 0, total)
     v, g = padded(ctx, channels), padded(ctx, panels * nr)
     ws_thread = max(v, g) + frequencies(m) * (tiles * (v + g) + channels * panels * nr)

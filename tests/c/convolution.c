@@ -119,12 +119,15 @@ static void test_backward_data(const problem *p) {
 static void test_backward_weights(const problem *p, int pack) {
     const geometry *s = &p->s;
     const int64_t images = between(1, s->N), rows = between(1, s->OH), cols = between(1, s->OW);
-    const int64_t ws = images * window_size(p, rows, cols), size = s->groups * p->panels * isa->nr * p->Cg * s->KH * s->KW;
+    const int64_t channels = s->KH * s->KW == 1 && !pack ? between(1, p->Cg) : 0, panels = between(1, p->panels);
+    const int64_t strips = cols * (channels + isa->mr) * (isa->mr + isa->lanes) + cols * panels * isa->nr;
+    const int64_t ws = channels ? strips : images * window_size(p, rows, cols);
+    const int64_t size = s->groups * p->panels * isa->nr * p->Cg * s->KH * s->KW;
     float *x = floats(p->nx), *dy = floats(p->ny), *dw = floats(p->nw);
     conv_backward_weights_args a = {.x = x, .dy = dy, .dw = floats(size), .ws = floats(3 * ws), .N = s->N, .C = s->C,
                                     .H = s->H, .W = s->W, .OC = s->OC, .OH = s->OH, .OW = s->OW, .KH = s->KH,
                                     .KW = s->KW, .groups = s->groups, .pack = pack, .images = images, .rows = rows,
-                                    .cols = cols, .ws_thread = ws};
+                                    .cols = cols, .channels = channels, .panels = panels, .ws_thread = ws};
     memcpy(a.x_s, p->x_s, sizeof a.x_s);
     memcpy(a.dy_s, p->y_s, sizeof a.dy_s);
     memcpy(a.stride, s->stride, sizeof a.stride);
@@ -151,8 +154,8 @@ static void test_winograd(int64_t m) {
     const int64_t tiles = between(1, 40), channels = between(1, s.C), panels = between(1, p.panels);
     const int64_t ws = k * (tiles * (row + wide) + s.C * p.panels * nr) + row + wide;
     float *x = floats(p.nx), *w = floats(p.nw), *b = floats(p.panels * nr), *r = floats(p.ny), *dy = floats(p.ny);
-    winograd_weights_args u = {.packed = packed(&p, w, p.w_s), .u = floats(p.panels * nr * (s.C + 1) * k), .m = m, .OC = s.OC,
-                               .C = s.C};
+    winograd_weights_args u = {.packed = packed(&p, w, p.w_s), .u = floats(p.panels * nr * (s.C + 1) * k), .m = m,
+                               .OC = s.OC, .C = s.C};
     run("winograd_weights", &u);
     winograd_forward_args a = {.x = x, .u = u.u, .b = b, .r = r, .y = floats(p.ny), .ws = floats(3 * ws), .m = m, .N = s.N,
                                .C = s.C, .H = H, .W = W, .OC = s.OC, .OH = s.OH, .OW = s.OW, .pad = {pad, pad}, .lo = -2,

@@ -133,7 +133,7 @@ static void test_function(int64_t i, int64_t C, int broadcast) {
     memcpy(ternary.y_s, full, sizeof full);
     void *args[] = {&unary, &binary, &ternary};
     run(functions[i].name, args[functions[i].operands - 1]);
-    close_to(functions[i].name, y, want, pixels * C, 2e-6);
+    close_to(functions[i].name, y, want, pixels * C, 4e-6);
     end();
 }
 
