@@ -80,6 +80,9 @@ class Activation(Op):
     def evaluate(self, node, *inputs):
         return None if self.function is None else [type(self).function(inputs[0]).astype(inputs[0].dtype)]
 
+    def before_transpose(self, g, node, perm):
+        return perm
+
     def gradient(self, g, node, dy, needs):
         kept = node.outputs[0] if self.slope_from_output else node.inputs[0]
         return [g.emit(self.name + "Backward", [dy[0], kept], **node.attrs)]
@@ -158,6 +161,22 @@ class Arithmetic(Op):
         a, b = inputs
         return [type(self).function(a, b.reshape(self.shape_of_b(node, TensorSpec(a.shape), TensorSpec(b.shape))))]
 
+    def is_parameter(self, formal, array):
+        """A single number without axes is part of a formula: the 3 and the 6 of a spelled-out hard-swish."""
+        return super().is_parameter(formal, array) and array.ndim > 0
+
+    def before_transpose(self, g, node, perm):
+        known = [i for i in node.inputs if g.value_of(i) is not None]
+        if any(g.spec(i).rank != len(perm) for i in node.inputs if i not in known) or any(
+                g.spec(i).rank > len(perm) for i in known):
+            return None
+        back = np.argsort(perm)
+        for index, value in enumerate(node.inputs):
+            shape = g.spec(value).shape
+            if value in known and any(n != 1 for n in shape):
+                node.inputs[index] = _transposed(g, value, (*[1] * (len(perm) - len(shape)), *shape), back)
+        return perm
+
     def simplify(self, g, node):
         if node.attrs.get("axis") is None:
             return False
@@ -181,6 +200,13 @@ class Arithmetic(Op):
     def lower(self, ctx, node):
         require_float(self, ctx, node)
         lower_map(ctx, node, self.kernel)
+
+
+def _transposed(g: Any, value: str, shape: tuple[int, ...], perm: Sequence[int]) -> str:
+    """A constant or parameter reshaped and transposed."""
+    if value in g.constants:
+        return g.constant(g.constants[value].reshape(shape).transpose(perm), value)
+    return g.emit("Transpose", [reshape_to(g, value, shape)], perm=tuple(int(a) for a in perm))
 
 
 class KnownOnly(Op):

@@ -164,6 +164,11 @@ class Op:
         """Whether the node is a view whose first two axes are those of its input."""
         return False
 
+    def before_transpose(self, g, node: Node, perm: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Lets the node work on its inputs as they were before a transpose by `perm`: adapts its attributes and constant
+        inputs. Returns the transpose that its outputs need instead, None if it cannot."""
+        return None
+
     def is_residual_add(self, g, node: Node) -> bool:
         """Whether the node adds two values of the same shape."""
         return False

@@ -40,6 +40,12 @@ class Concat(Op):
     def simplify(self, g, node):
         return len(node.inputs) == 1 and skip(g, node)
 
+    def before_transpose(self, g, node, perm):
+        if any(g.value_of(i) is not None for i in node.inputs):
+            return None
+        node.attrs["axis"] = perm[self.attr(node, "axis")]
+        return perm
+
     def parts(self, ctx, node, whole):
         """Names of the inputs that have elements, with the slices of the output where they belong."""
         axis, start = self.attr(node, "axis") % len(whole.shape), 0

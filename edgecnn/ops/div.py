@@ -4,6 +4,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ._elementwise import Arithmetic, channel_constant, sum_to
+from ._gates import scaled, with_number
 
 
 def quotient(a, b):
@@ -24,6 +25,11 @@ class Div(Arithmetic):
         if inputs[1].dtype.kind != "f" and not inputs[1].all():
             raise ModelError(f"{node}: integer division by zero")
         return super().evaluate(node, *inputs)
+
+    def simplify(self, g, node):
+        divisor = with_number(g, node, "Div")
+        return super().simplify(g, node) or (divisor is not None and divisor[1] != 0
+                                             and scaled(g, node, divisor[0], 1 / divisor[1]))
 
     def gradient(self, g, node, dy, needs):
         a, b = node.inputs

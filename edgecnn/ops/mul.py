@@ -3,6 +3,7 @@
 import numpy as np
 
 from ._elementwise import Activation, Arithmetic, channel_constant, sum_to
+from ._gates import gated, scaled, with_number
 from .base import REQUIRED
 
 
@@ -10,6 +11,10 @@ class Mul(Arithmetic):
     name = "Mul"
     kernel = "mul"
     function = np.multiply
+
+    def simplify(self, g, node):
+        factor = with_number(g, node, "Mul")
+        return super().simplify(g, node) or gated(g, node) or (factor is not None and scaled(g, node, *factor))
 
     def gradient(self, g, node, dy, needs):
         return [sum_to(g, g.emit("Mul", [dy[0], node.inputs[1 - i]]), node.inputs[i]) if needs[i] else None

@@ -76,6 +76,12 @@ class Pad(Op):
         g.remove([node])
         return True
 
+    def before_transpose(self, g, node, perm):
+        widths = self.widths(node, len(perm))
+        node.attrs["pads"] = np.array([widths[a][side] for side in (0, 1) for a in np.argsort(perm)])
+        node.attrs["axes"] = None
+        return perm
+
     def gradient(self, g, node, dy, needs):
         attrs = {k: node.attrs[k] for k in ("axes", "mode") if node.attrs.get(k) is not None}
         pads = np.ravel(self.attr(node, "pads")).astype(np.int64)

@@ -46,6 +46,16 @@ class Reduction(Op):
         rank += 0 if self.attr(node, "keepdims") else len(axes)
         return 0 not in self.axes(node, (1,) * rank)
 
+    def before_transpose(self, g, node, perm):
+        axes = self.axes(node, g.spec(node.inputs[0]).shape)
+        if not axes:
+            return perm
+        node.attrs["axes"] = np.array(sorted(perm[a] for a in axes))
+        if self.attr(node, "keepdims"):
+            return perm
+        left = [p for a, p in enumerate(perm) if a not in axes]
+        return tuple(sorted(left).index(p) for p in left)
+
     def evaluate(self, node, *inputs):
         x, axes = inputs[0], tuple(sorted(self.axes(node, inputs[0].shape)))
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -41,6 +41,12 @@ class Slice(Op):
             index[axis] = slice(start, None if stop < 0 else stop, step)
         return [inputs[0][tuple(index)]]
 
+    def before_transpose(self, g, node, perm):
+        axes = self.attr(node, "axes")
+        axes = range(np.size(self.attr(node, "starts"))) if axes is None else np.ravel(axes).tolist()
+        node.attrs["axes"] = np.array([perm[a] for a in axes])
+        return perm
+
     def gradient(self, g, node, dy, needs):
         static = {k: node.attrs[k] for k in self.attrs if node.attrs.get(k) is not None}
         return [g.emit("SliceBackward", [dy[0]], shape=g.spec(node.inputs[0]).shape, **static)]

@@ -33,6 +33,10 @@ class Split(Op):
             raise ShapeError(f"{node}: {n} elements cannot be split into {count} parts of sizes {sizes}")
         return sizes
 
+    def before_transpose(self, g, node, perm):
+        node.attrs["axis"] = perm[self.attr(node, "axis")]
+        return perm
+
     def bounds(self, node, shape):
         """(axis, start, stop) of each output."""
         axis = axis_of(node, self.attr(node, "axis"), len(shape))

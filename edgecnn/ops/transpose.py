@@ -34,13 +34,14 @@ class Transpose(Op):
     def simplify(self, g, node):
         """Transposes of transposes are one, and an exchange of nothing is none."""
         rank = g.spec(node.inputs[0]).rank
+        node.attrs["perm"] = self.axes(node, rank)
         producer = g.producers().get(node.inputs[0])
         if producer is not None and producer.op == self.name:
             first = self.axes(producer, rank)
             node.attrs["perm"] = tuple(first[a] for a in self.axes(node, rank))
             node.inputs[0] = producer.inputs[0]
             return True
-        return self.axes(node, rank) == tuple(range(rank)) and skip(g, node)
+        return node.attrs["perm"] == tuple(range(rank)) and skip(g, node)
 
     def gradient(self, g, node, dy, needs):
         axes = self.axes(node, g.spec(node.inputs[0]).rank)

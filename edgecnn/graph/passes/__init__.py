@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..ir import Graph
-from . import dead_code, fold_affine, fuse_clamp, fuse_residual, simplify
+from . import dead_code, fold_affine, fuse_clamp, fuse_residual, simplify, sink_transposes
 
-PASSES = (simplify, fold_affine, fuse_residual, fuse_clamp, dead_code)
+PASSES = (simplify, sink_transposes, fold_affine, fuse_residual, fuse_clamp, dead_code)
 
 
 def optimise(g: Graph) -> Graph:
