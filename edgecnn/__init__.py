@@ -17,8 +17,8 @@ from .errors import (
 from .model import Model, load
 from .ops import TensorSpec
 from .preprocessing import Preprocessing
-from .train import Trainer
+from .train import Trainer, reestimate_statistics
 
 __all__ = ["CheckpointError", "DTypeError", "DataError", "EdgeCNNError", "Model", "ModelError", "Preprocessing",
            "ResourceError", "ShapeError", "TensorSpec", "Trainer", "UnsupportedError", "data", "get_num_threads", "init",
-           "load", "models", "nn", "optim", "set_num_threads", "show_config"]
+           "load", "models", "nn", "optim", "reestimate_statistics", "set_num_threads", "show_config"]

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from ..graph.autodiff import depends_on
 from ..graph.ir import format_shape, specialise
 from ..graph.passes import optimise
+from ..graph.training import freeze_constants
 from ..model import Model, load
 from .pictures import describe
 
@@ -43,9 +45,16 @@ def class_list(names: list[str] | None) -> str:
 
 
 def gradients(model: Model) -> str:
-    """How many operators, as training runs them, run forward and backward, and why the others do not."""
-    g = optimise(specialise(model.graph, model.input_shapes()))
-    reasons = [f"  {node}: {g.op(node).no_gradient}" for node in g.nodes if g.op(node).no_gradient]
-    total = len(g.nodes)
-    line = f"operators: forward {total}/{total}, backward {total - len(reasons)}/{total}"
-    return "\n".join([f"{line}:", *reasons] if reasons else [line])
+    """How many operators, as training runs them, run forward and backward; why the others do not, and whether it matters:
+    below the freeze point nobody asks for a gradient."""
+    g = optimise(specialise(freeze_constants(model.graph, model.trainable()), model.input_shapes()))
+    nodes = [n for n in g.nodes if not all(i in g.constants for i in n.inputs)]
+    without = [n for n in nodes if g.op(n).no_gradient]
+    line = f"operators: forward {len(nodes)}/{len(nodes)}, backward {len(nodes) - len(without)}/{len(nodes)}"
+    needed = depends_on(g, [p for p in model.trainable() if p in g.params])
+    below = [n for n in without if not needed.intersection(n.inputs)]
+    stops = [n for n in without if needed.intersection(n.inputs)]
+    if below:
+        line += f": {', '.join(map(str, below))} lie{'s' if len(below) == 1 else ''} below the freeze point"
+    return "\n".join([line, *(f"  no gradient through {n}: {g.op(n).no_gradient}; freeze the network until {n.outputs[0]!r}"
+                              for n in stops)])

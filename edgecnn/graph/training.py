@@ -68,6 +68,23 @@ def _forward(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: lis
     return g
 
 
+def statistics_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]],
+                     trainable: list[str]) -> tuple[Graph, list[tuple[str, str]]]:
+    """A forward pass that leaves the statistics of its batch in the running ones; and the names of these, (mean, variance)
+    of each batch norm with a trainable parameter. It has no outputs."""
+    g = specialise(freeze_constants(graph, trainable), dict(shapes))
+    g.outputs, pairs = [], []
+    for i, node in enumerate(g.nodes):
+        op = g.op(node)
+        new = op.for_training(g, node) if op.batch_statistics else None
+        if new is not None:
+            new.attrs["momentum"] = 0.0
+            g.nodes[i] = new
+            mean, var = (v for k, v in enumerate(node.inputs) if op.formal(k) in op.buffers)
+            pairs.append((mean, var))
+    return optimise(g), pairs
+
+
 def loss_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: list[str], loss: str,
                loss_options: Mapping[str, Any] | None = None, running: bool = False) -> TrainingGraph:
     """Forward, loss and backward; no parameter is updated. The outputs are the loss's results.

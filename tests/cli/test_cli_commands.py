@@ -45,9 +45,15 @@ def test_info_tells_what_can_be_trained(run, tmp_path, monkeypatch):
     assert forward == backward and int(forward.split("/")[0]) >= 4
     monkeypatch.setattr(type(get_op("Conv")), "no_gradient", "for this test")
     lines = run("info", tmp_path / "a.ecnn")[1].splitlines()
-    reasons = [line for line in lines if line.endswith(": for this test")]
+    reasons = [line for line in lines if ": for this test" in line]
     left = int(forward.split("/")[0]) - len(reasons)
-    assert reasons[0].startswith("  Conv(conv1)") and f"backward {left}/" in "".join(lines)
+    assert reasons[0].startswith("  no gradient through Conv(conv1): for this test; freeze the network until ")
+    assert f"backward {left}/" in "".join(lines)
+    net = make_net()
+    net.freeze("conv2")
+    net.save(tmp_path / "b.ecnn")
+    last = run("info", tmp_path / "b.ecnn")[1].splitlines()[-1]  # frozen, the batch norm is in conv1
+    assert last == "operators: forward 4/4, backward 2/4: Conv(conv1), Conv(conv2) lie below the freeze point"
 
 
 # ---- convert and export ----

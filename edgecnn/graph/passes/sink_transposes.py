@@ -18,10 +18,12 @@ def run(g: Graph) -> None:
             if g.op(node).simplify(g, node):
                 producers = g.producers()
             continue
-        above = {i: producers.get(i) for i in node.inputs if i and g.value_of(i) is None}
-        perms = {n.attrs["perm"] if n is not None and n.op == "Transpose" else None for n in above.values()}
-        perm = perms.pop() if len(perms) == 1 else None
-        after = None if perm is None else g.op(node).before_transpose(g, node, perm)
+        computed = [i for i in node.inputs if i and g.value_of(i) is None]
+        above = {i: producers[i] for i in computed if i in producers and producers[i].op == "Transpose"}
+        perms = {n.attrs["perm"] for n in above.values()}
+        if len(perms) != 1 or not above.keys() >= set(computed):
+            continue
+        after = g.op(node).before_transpose(g, node, perms.pop())
         if after is None:
             continue
         node.inputs = [above[i].inputs[0] if i in above else i for i in node.inputs]
