@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import DTypeError, ShapeError, UnsupportedError
-from .base import Node, Op, TensorSpec, axis_of, broadcast_shape, same_spec
+from .base import Node, Op, TensorSpec, axis_of, broadcast_shape, same_spec, seen_constant
 from .reshape import reshape_to
 from .view import Arg, View
 
@@ -235,7 +235,7 @@ def sum_to(g: Any, value: str, like: str) -> str:
 def channel_constant(g: Any, node: Node, index: int) -> np.ndarray | None:
     """Input `index` as float64 (C,) if it is a constant and the same for all elements of a channel of the
     other input, which has the output's shape (N, C, ...)."""
-    constant, other = g.constants.get(node.inputs[index]), g.spec(node.inputs[1 - index])
+    constant, other = seen_constant(g, node.inputs[index]), g.spec(node.inputs[1 - index])
     if constant is None or other.rank < 2 or constant.ndim > other.rank or constant.dtype.kind != "f":
         return None
     shape = (1,) * (other.rank - constant.ndim) + constant.shape

@@ -223,6 +223,18 @@ def skip(g: Any, node: Node) -> bool:
     return True
 
 
+def seen_constant(g: Any, value: str) -> np.ndarray | None:
+    """The constant that a value is, or is a view of; None if it is none."""
+    if value in g.constants:
+        return g.constants[value]
+    producer = g.producers().get(value)
+    if producer is None or not g.op(producer).is_view:
+        return None
+    source = seen_constant(g, producer.inputs[0])
+    results = g.op(producer).evaluate(producer, source) if source is not None else None
+    return results[0] if results else None
+
+
 def same_spec(node: Node, inputs: list[TensorSpec | None]) -> list[TensorSpec]:
     """infer of operators whose output looks like their first input."""
     first = inputs[0]

@@ -253,6 +253,20 @@ def test_axis_that_leaves_no_room():
         build("Add", {"a": values((2, 3, 5, 7), 0), "b": values((3, 5), 1)}, {"axis": 3})
 
 
+def test_a_bias_of_old_opsets_goes_into_the_convolution():
+    """The convolution of an old file has its bias in an Add with axis 1."""
+    x = values((2, 3, 6, 5), 0)
+    g = Graph(inputs={"x": TensorSpec(x.shape)}, constants={"w": values((4, 3, 3, 3), 1), "b": values((4,), 2)})
+    g.specs.update(g.inputs)
+    z = g.emit("Conv", ["x", "w"])
+    g.outputs = [g.emit("Add", [z, "b"], axis=1), z]
+    y, z = run_optimised(g, {"x": x})
+    assert_close(y, z + g.constants["b"][:, None, None], 1e-6)
+    g.outputs.pop()
+    assert [n.op for n in optimise(specialise(g, {"x": x.shape})).nodes] == ["Conv"]
+    assert_close(run_optimised(g, {"x": x})[0], y, 1e-5)
+
+
 def test_shapes_that_do_not_broadcast():
     with pytest.raises(ShapeError, match=r"Add\(add\): shapes \(2, 3\), \(4,\) cannot be broadcast"):
         run_op("Add", {"a": values((2, 3), 0), "b": values((4,), 1)})

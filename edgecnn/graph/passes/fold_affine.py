@@ -3,9 +3,8 @@ through views that leave the channels where they are (behind a fully connected l
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...ops import Node
+from ...ops.base import seen_constant
 from ..ir import Graph
 from ._chains import bypass, followed, in_turn
 
@@ -33,13 +32,3 @@ def settle(g: Graph, node: Node) -> None:
         array = seen_constant(g, value)
         if array is not None and value not in g.constants:
             node.inputs[index] = g.constant(array, value)
-
-
-def seen_constant(g: Graph, value: str) -> np.ndarray | None:
-    """The constant that a value is, or is a view of; None if it is none."""
-    producer = g.producers().get(value)
-    if producer is None or not g.op(producer).is_view:
-        return g.constants.get(value)
-    source = seen_constant(g, producer.inputs[0])
-    results = g.op(producer).evaluate(producer, source) if source is not None else None
-    return results[0] if results else None
