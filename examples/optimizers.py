@@ -80,8 +80,8 @@ def main(data, out, seed, count, epochs, saddle_steps):
     descent.legend(fontsize=8, ncols=2)
     save(figure, out)
     print("SGD, momentum and Nesterov slide down to the saddle, where the gradient vanishes: SGD turns slowly, momentum "
-          "carries its speed beyond. Those that divide by the size of past gradients move along u, where gradients are small, "
-          "as fast as along v, and never come near it. On LeNet-5 all arrive; each at a rate chosen for it.")
+          "carries its speed beyond. Those that divide by the size of past gradients move along u, where gradients are "
+          "small, as fast as along v, and never come near it. On LeNet-5 all arrive; each at a rate chosen for it.")
 
 
 if __name__ == "__main__":

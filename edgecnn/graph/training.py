@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -86,31 +87,45 @@ def statistics_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]],
 
 
 def loss_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: list[str], loss: str,
-               loss_options: Mapping[str, Any] | None = None, running: bool = False) -> TrainingGraph:
-    """Forward, loss and backward; no parameter is updated. The outputs are the loss's results.
+               loss_options: Mapping[str, Any] | None = None, running: bool = False,
+               output_weights: Sequence[float] = (1.0,)) -> TrainingGraph:
+    """Forward, loss and backward; no parameter is updated. The outputs are the loss and what else the loss operator gives
+    for the network's first output.
 
-    running: batch norms use their running statistics and leave them as they are."""
+    running: batch norms use their running statistics and leave them as they are. output_weights: the loss is the weighted
+    sum of those of the outputs, which all have the same target."""
     if loss not in LOSSES:
         raise ModelError(f"loss {loss!r} is not known, choose one of {sorted(LOSSES)}")
-    if len(graph.outputs) != 1:
-        raise ModelError(f"training needs a network with one output, this one has {graph.outputs}; use model.features(name)")
+    if len(graph.outputs) != len(output_weights):
+        raise ModelError(f"training needs a weight for the loss of each output: the outputs are {graph.outputs}, the "
+                         f"weights {tuple(output_weights)}; use Trainer(..., output_weights=...) or model.features(name)")
     g = _forward(graph, shapes, trainable, running)
-    output = g.outputs[0]
-    op, dtype = LOSSES[loss]
-    spec = g.spec(output)
-    if loss == "cross_entropy" and spec.rank != 2:
-        output = _flat_scores(g, output, spec)
-        spec = g.spec(output)
     if TARGET in g.specs:
         raise ModelError(f"a value of the network is called {TARGET!r}, which names the labels in a training graph")
-    g.inputs[TARGET] = g.specs[TARGET] = TensorSpec(spec.shape[:1] if dtype == "int64" else spec.shape, dtype)
-    results = g.emit(op, [output, TARGET], 2 if loss == "cross_entropy" else 1, **(loss_options or {}))
-    g.outputs = list(results) if isinstance(results, list) else [results]
+    results = [_loss(g, output, loss, loss_options or {}) for output in g.outputs]
+    g.outputs = [_weighted_sum(g, [r[0] for r in results], output_weights), *results[0][1:]]
     g = optimise(g)
     grads = differentiate(g, g.outputs[0], [p for p in trainable if p in g.params])
     g.sort()
     g.verify()
     return TrainingGraph(g, grads)
+
+
+def _loss(g: Graph, output: str, loss: str, options: Mapping[str, Any]) -> list[str]:
+    """The results of the loss operator for one output of the network."""
+    op, dtype = LOSSES[loss]
+    spec = g.spec(output)
+    if loss == "cross_entropy" and spec.rank != 2:
+        output = _flat_scores(g, output, spec)
+        spec = g.spec(output)
+    g.inputs[TARGET] = g.specs[TARGET] = TensorSpec(spec.shape[:1] if dtype == "int64" else spec.shape, dtype)
+    results = g.emit(op, [output, TARGET], 2 if loss == "cross_entropy" else 1, **options)
+    return results if isinstance(results, list) else [results]
+
+
+def _weighted_sum(g: Graph, values: list[str], weights: Sequence[float]) -> str:
+    scaled = [v if w == 1 else g.emit("Scale", [v], factor=float(w)) for v, w in zip(values, weights, strict=True)]
+    return reduce(lambda a, b: g.emit("Add", [a, b]), scaled)
 
 
 def _flat_scores(g: Graph, output: str, spec: TensorSpec) -> str:

@@ -32,12 +32,24 @@ MODULES = (3, (64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64), 3, (192, 9
            (256, 160, 320, 32, 128, 128), 2, (256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128))
 
 
-class GoogLeNet(nn.Module):
-    """Stem, nine inception modules, global average, classifier."""
+AUXILIARY = (8, 11)  # where in the body the auxiliary heads sit: behind 4a and 4d
 
-    def __init__(self, num_classes: int, in_channels: int):
+
+class Auxiliary(nn.Sequential):
+    """A classifier on an early layer of 14 x 14 pixels, for training only (section 5)."""
+
+    def __init__(self, channels: int, num_classes: int):
+        super().__init__(nn.AvgPool2d(5, 3), _conv(channels, 128), nn.Flatten(), nn.Linear(128 * 4 * 4, 1024), nn.ReLU(),
+                         nn.Dropout(0.7), nn.Linear(1024, num_classes))
+
+
+class GoogLeNet(nn.Module):
+    """Stem, nine inception modules, global average, classifier; two more outputs if auxiliary."""
+
+    def __init__(self, num_classes: int, in_channels: int, auxiliary: bool):
         super().__init__()
-        self.name, self.input_shape = "googlenet", (None, in_channels, None, None)
+        size = 224 if auxiliary else None
+        self.name, self.input_shape = "googlenet", (None, in_channels, size, size)
         layers: list[nn.Module] = [_conv(in_channels, 64, 7, 2), nn.MaxPool2d(3, 2, ceil_mode=True), _conv(64, 64),
                                    _conv(64, 192, 3)]
         channels = 192
@@ -51,11 +63,23 @@ class GoogLeNet(nn.Module):
         self.body = nn.Sequential(*layers)
         self.avgpool, self.flatten, self.dropout = nn.GlobalAvgPool2d(), nn.Flatten(), nn.Dropout(0.2)
         self.fc = nn.Linear(channels, num_classes)
+        self.heads = nn.Sequential(*(Auxiliary(c, num_classes) for c in (512, 528))) if auxiliary else None
+        self.layers = layers
 
     def forward(self, x):
-        return self.fc(self.dropout(self.flatten(self.avgpool(self.body(x)))))
+        early = []
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if self.heads and i in AUXILIARY:
+                early.append(getattr(self.heads, str(len(early)))(x))
+        scores = self.fc(self.dropout(self.flatten(self.avgpool(x))))
+        return (scores, *early) if early else scores
 
 
-def googlenet(num_classes: int = 1000, in_channels: int = 3) -> nn.Module:
-    """6.6 million parameters."""
-    return GoogLeNet(num_classes, in_channels)
+def googlenet(num_classes: int = 1000, in_channels: int = 3, auxiliary: bool = False) -> nn.Module:
+    """6.6 million parameters.
+
+    auxiliary: for training from scratch on 224 x 224 pixels, three outputs: scores, and those of the auxiliary heads (6.4
+    million parameters more), to be weighted by Trainer(output_weights=(1, 0.3, 0.3)); features("fc") is the network
+    without them."""
+    return GoogLeNet(num_classes, in_channels, auxiliary)

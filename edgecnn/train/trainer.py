@@ -37,6 +37,7 @@ class Trainer:
         gradient_norms: keep the norm of each parameter's gradient of the last step in `norms`.
         running_statistics: batch norms use their running statistics and keep them, while their scale and shift are trained:
             for fine-tuning on few pictures, whose own statistics are noisy.
+        output_weights: of the loss of each output, where the network has several (auxiliary heads); the first is evaluated.
 
     Attributes:
         steps: how many updates were made. norms: parameter name -> gradient norm of the last step.
@@ -44,9 +45,10 @@ class Trainer:
 
     def __init__(self, model: Model, optimizer: Any, loss: str = "cross_entropy",
                  loss_options: dict[str, Any] | None = None, gradient_norms: bool = False,
-                 running_statistics: bool = False):
+                 running_statistics: bool = False, output_weights: Sequence[float] = (1.0,)):
         self.model, self.optimizer, self.loss, self.loss_options = model, optimizer, loss, loss_options
         self.gradient_norms, self.running_statistics = gradient_norms, running_statistics
+        self.output_weights = tuple(output_weights)
         self.steps = 0
         self.norms: dict[str, float] = {}
         self.states: dict[str, dict[str, np.ndarray]] = {}
@@ -120,7 +122,7 @@ class Trainer:
         if not trainable:
             raise ModelError(f"{self.model.name}: nothing to train, every parameter is frozen; call model.unfreeze()")
         training = loss_graph(graph, {names[0]: shape}, trainable, self.loss, self.loss_options,
-                              self.running_statistics)
+                              self.running_statistics, self.output_weights)
         if update:
             add_updates(training, self.optimizer, graph.params, self.states, self.gradient_norms)
             self.states.update(training.states)
@@ -173,7 +175,8 @@ class Trainer:
         view = self.model if graph is self.model.graph else Model(graph, name=self.model.name)
         for x, y in data:
             self._check(graph, x, y)
-            result.add(view(x), y, self.loss)
+            scores = view(x)
+            result.add(scores[0] if isinstance(scores, tuple) else scores, y, self.loss)
         if not result.count:
             raise DataError("evaluate: the data is empty")
         return result
