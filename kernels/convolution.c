@@ -9,13 +9,15 @@
  * tile an output falls into nor on the number of threads. */
 #include "tile.h"
 
-/* Two rows of half the height: two_rows[n] takes n pixels of one row and n of the next. */
-#define TILE_SPLIT(m)                                                                                                \
-    static void tile_##m##_s(const float *x0, const float *x1, const tap_grid *g, const float *w,                    \
-                             const float *next, const float *b, int64_t nc, const tile_out *o0, const tile_out *o1) {\
-        tile(m, 2, (m) / 2, x0, x1, g, w, next, b, nc, o0, o1);                                                            \
+/* Two rows of half the height, of one vector or NV: two_rows[n] takes n pixels of one row and n of the next. */
+#define TILE_SPLIT_ONE(m, v)                                                                                         \
+    static void tile_##m##_s##v(const float *x0, const float *x1, const tap_grid *g, const float *w,                 \
+                                const float *next, const float *b, int64_t nc, const tile_out *o0,                   \
+                                const tile_out *o1) {                                                                \
+        tile(m, v, (m) / 2, x0, x1, g, w, next, b, nc, o0, o1);                                                      \
     }
-#define NAME_SPLIT(m) [(m) / 2] = tile_##m##_s
+#define TILE_SPLIT(m) TILE_SPLIT_ONE(m, 1) TILE_SPLIT_ONE(m, 2)
+#define NAME_SPLIT(m) [(m) / 2] = {tile_##m##_s1, tile_##m##_s2}
 TILE_SPLIT(2) TILE_SPLIT(4) TILE_SPLIT(6)
 #if defined(__AVX512F__) || defined(__aarch64__)
 TILE_SPLIT(8)
@@ -23,7 +25,7 @@ TILE_SPLIT(8)
 #if defined(__AVX512F__)
 TILE_SPLIT(10) TILE_SPLIT(12) TILE_SPLIT(14)
 #endif
-static const tile_fn two_rows[MR / 2 + 1] = {
+static const tile_fn two_rows[MR / 2 + 1][2] = {
     NAME_SPLIT(2), NAME_SPLIT(4), NAME_SPLIT(6),
 #if defined(__AVX512F__) || defined(__aarch64__)
     NAME_SPLIT(8),
@@ -148,7 +150,7 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
                 tile_out o1 = o;
                 o1.y += a->y_s[1];
                 if (r) o1.r += a->r_s[1];
-                two_rows[blk.cols](x, x + row, &grid, w, next + fetched, b, nc, &o, &o1);
+                two_rows[blk.cols][nc > VL](x, x + row, &grid, w, next + fetched, b, nc, &o, &o1);
                 fetched = fetched ? 0 : panel_size / 2;
                 i++;
             } else {

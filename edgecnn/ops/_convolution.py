@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .view import View
+from .view import View, row_major
 
 INF = float("inf")
 
@@ -114,8 +115,55 @@ def streamed(flops: float, nbytes: float) -> float:
     return max(flops, memory) + min(flops, memory) / 2
 
 
+def columns_to_fold(ctx: Any, f: Forward) -> int:
+    """How many neighbouring output pixels to compute as one with as many times the channels: few channels would leave most
+    of a vector empty, and in memory they are the same. 1 if that saves nothing."""
+    groups, oc, _, _, kw = f.w.shape
+    lanes, stride = ctx.isa["lanes"], f.geometry.stride[1]
+    dense = all(v is None or v.strides[3] == oc and v.stride(1) == 1 for v in (f.y, f.r))
+    if groups > 1 or f.geometry.dilation[1] > 1 or not dense:
+        return 1
+
+    def work(columns: int) -> float:  # vectors of products per output pixel
+        return -(-columns * oc // lanes) * (kw + (columns - 1) * stride) / columns
+
+    return min((n for n in range(1, max(1, ctx.isa["nr"] // oc) + 1) if f.y.shape[3] % n == 0), key=work)
+
+
+def fold_columns(ctx: Any, f: Forward, columns: int) -> Forward:
+    """The same convolution with `columns` output pixels as one: its weights are those of f once per column, each set
+    shifted by the stride, with zeros around."""
+    _, oc, c, kh, kw = f.w.shape
+    stride = f.geometry.stride[1]
+    shape = (1, columns * oc, c, kh, kw + (columns - 1) * stride)
+    once = ctx.is_constant(f.w)
+    if once:
+        flat = ctx.keep(math.prod(shape))
+    else:
+        flat = ctx.temp((math.prod(shape),))
+        ctx.fill(flat, 0.0)
+    w = replace(flat, shape=shape, strides=row_major(shape))
+    for i in range(columns):
+        ctx.copy(f.w, w.slice(1, i * oc, (i + 1) * oc).slice(4, i * stride, i * stride + kw), once)
+    b = None
+    if f.b is not None:
+        b = ctx.keep(columns * oc) if ctx.is_constant(f.b) else ctx.temp((columns * oc,))
+        for i in range(columns):
+            ctx.copy(f.b, b.slice(0, i * oc, (i + 1) * oc), ctx.is_constant(f.b))
+
+    def fold(v: View) -> View:
+        return replace(v, shape=(v.shape[0], columns * oc, v.shape[2], v.shape[3] // columns),
+                       strides=(v.strides[0], 1, v.strides[2], columns * oc))
+
+    geometry = replace(f.geometry, stride=(f.geometry.stride[0], columns * stride))
+    return replace(f, w=w, b=b, r=fold(f.r) if f.r is not None else None, y=fold(f.y), geometry=geometry)
+
+
 def direct_forward(ctx: Any, f: Forward) -> None:
     """Implicit matrix product (kernels/convolution.c)."""
+    columns = columns_to_fold(ctx, f)
+    if columns > 1:
+        f = fold_columns(ctx, f, columns)
     x, y, r, geo = f.x, f.y, f.r, f.geometry
     groups, ocg, cg, kh, kw = f.w.shape
     pack = needs_padding(x, f.w, y, geo) or not x.is_image

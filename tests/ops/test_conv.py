@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from edgecnn import _core
 from edgecnn.errors import ShapeError, UnsupportedError
 from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.lowering import Lowering
@@ -141,6 +142,8 @@ SPECIAL = [
     Case(cg=16, ocg=32, size=(12, 11), pads=(0, 2, 3, 1), lo=0.0),
     Case(groups=3, cg=2, ocg=17, size=(8, 7), dilations=(2, 3), pads=(2, 3, 1, 4), lo=-0.5, hi=0.5),
     Case(groups=6, cg=1, ocg=2, size=(9, 9), pads=(1, 1, 1, 1)),  # a channel multiplier
+    Case(n=2, cg=3, ocg=6, size=(9, 12), kernel=(5, 5), pads=(2, 2, 2, 2), lo=0.0),  # so few channels that columns are folded
+    Case(cg=2, ocg=3, size=(7, 17), kernel=(3, 4), strides=(2, 2), pads=(1, 1, 1, 2)),
     Case(n=2, cg=64, ocg=48, size=(3, 40), pads=(1, 1, 1, 1), hi=6.0),
     depthwise(1, (9, 9), (3, 3), pads=(1, 1, 1, 1)),
     depthwise(32, (7, 7), (3, 3), pads=(1, 1, 1, 1), lo=0.0, hi=6.0),
@@ -464,6 +467,15 @@ def test_the_cheapest_algorithm_is_chosen_whatever_the_threads(threads):
     assert chosen(replace(wide, strides=(2, 2)), threads)[0] == "conv_direct"
     assert chosen(Case(1, 1, 64, 64, (56, 56), kernel=(1, 1)), threads)[0] == "conv_direct"
     assert chosen(depthwise(64, (9, 9), (3, 3)), threads)[0] == "depthwise_forward"
+
+
+def test_columns_are_folded_where_vectors_would_be_empty(monkeypatch):
+    monkeypatch.setenv("EDGECNN_ISA", list(_core.isas())[0])
+    lanes = next(iter(_core.isas().values()))["lanes"]
+    case = Case(cg=3, ocg=lanes // 4, size=(9, 16), kernel=(5, 5), pads=(2, 2, 2, 2))
+    g, given = graph_of(case, case.arrays())
+    step = next(s for s in plan_of(inside(g), given, "direct").steps if s.kernel == "conv_direct")
+    assert step.args["OC"] > case.ocg and step.args["W"] == 16 and step.args["OW"] < 16
 
 
 def infer(x, w, b=None, **attrs):
