@@ -47,10 +47,11 @@ def profile(train: bool, runs: int, top: int | None, as_json: bool, **options: A
     peak = peak_flops(plan.threads)
     if as_json:
         click.echo(json.dumps({"model": net.name, "inputs": {name: x.shape for name, x in inputs.items()}, "train": train,
-                               "isa": plan.isa, "threads": plan.threads, "runs": runs, "peak_flops": peak,
+                               "isa": plan.isa, "threads": plan.threads, "portions": plan.portions, "runs": runs, "peak_flops": peak,
                                "arena_bytes": plan.arena_bytes, "steps": [asdict(s) for s in steps]}, indent=2))
         return
-    click.echo(title(net, inputs, plan.isa, plan.threads) + f"; peak {peak / 1e9:.0f} GFLOP/s, working memory "
+    portions = f"in {plan.portions} portions, " if plan.portions > 1 else ""
+    click.echo(title(net, inputs, plan.isa, plan.threads) + f"; {portions}peak {peak / 1e9:.0f} GFLOP/s, working memory "
                f"{plan.arena_bytes / 1e6:.1f} MB, median of {runs} runs")
     click.echo("\n".join(table(steps, peak, top)))
 

@@ -17,7 +17,7 @@ PEAK_STEPS, PEAK_ITEMS, PEAK_RUNS = 1 << 16, 16, 8  # some 10 ms a run, so that 
 
 @dataclass(frozen=True)
 class StepProfile:
-    """One step of a plan.
+    """One step of a plan, over all portions of the batch.
 
     Attributes:
         layer: the node it was made for, by its name or its first output; "" for a copy of a result to the user's memory.
@@ -44,14 +44,15 @@ def profile(plan: Plan, inputs: list[np.ndarray], runs: int = 20, warm_up: int =
         plan.run(*inputs)
     for ns in times:
         plan.run(*inputs, ns=ns)
-    return [_describe(step, float(t) / 1e9) for step, t in zip(plan.steps, np.median(times, axis=0), strict=True)]
+    medians = np.median(times, axis=0)
+    return [_describe(step, float(t) / 1e9, plan.portions) for step, t in zip(plan.steps, medians, strict=True)]
 
 
-def _describe(step: Step, seconds: float) -> StepProfile:
+def _describe(step: Step, seconds: float, portions: int) -> StepProfile:
     node, traffic = step.node, traffic_bytes(step)
     flops = step.cost if step.cost > traffic / 2 else 0  # the cost is the larger of FLOPs and half the bytes
     return StepProfile(node.name or node.outputs[0] if node else "", node.op if node else "", step.kernel, step.algorithm,
-                       seconds, flops, traffic)
+                       seconds, portions * flops, portions * traffic)
 
 
 def traffic_bytes(step: Step) -> int:

@@ -41,6 +41,14 @@ def test_steps_know_layer_operations_traffic_and_algorithm(net, threads, algorit
     assert add.flops == 0 and add.algorithm == "" and add.bytes == 4 * 3 * OC * pixels
 
 
+def test_portions_of_a_batch_count_together(net, monkeypatch):
+    x = np.random.default_rng(0).standard_normal((4, C, SIDE, SIDE), np.float32)
+    monkeypatch.setattr("edgecnn.model.images_at_once", lambda graph: 2)
+    plan = net.plan({"input": x.shape}, {"convolution": "direct"})
+    conv = next(s for s in profile(plan, [x], runs=1) if s.kernel == "conv_direct")
+    assert plan.portions == 2 and conv.flops == 4 * 2 * 9 * C * OC * SIDE * SIDE
+
+
 def plan_nr():
     from edgecnn.config import chosen_isa
 
