@@ -46,9 +46,10 @@ def profile(train: bool, runs: int, top: int | None, as_json: bool, **options: A
         steps = profile_plan(plan, list(inputs.values()), runs)
     peak = peak_flops(plan.threads)
     if as_json:
-        click.echo(json.dumps({"model": net.name, "inputs": {name: x.shape for name, x in inputs.items()}, "train": train,
-                               "isa": plan.isa, "threads": plan.threads, "portions": plan.portions, "runs": runs, "peak_flops": peak,
-                               "arena_bytes": plan.arena_bytes, "steps": [asdict(s) for s in steps]}, indent=2))
+        result = {"model": net.name, "inputs": {name: x.shape for name, x in inputs.items()}, "train": train,
+                  "isa": plan.isa, "threads": plan.threads, "portions": plan.portions, "runs": runs, "peak_flops": peak,
+                  "arena_bytes": plan.arena_bytes, "steps": [asdict(s) for s in steps]}
+        click.echo(json.dumps(result, indent=2))
         return
     portions = f"in {plan.portions} portions, " if plan.portions > 1 else ""
     click.echo(title(net, inputs, plan.isa, plan.threads) + f"; {portions}peak {peak / 1e9:.0f} GFLOP/s, working memory "
