@@ -142,7 +142,7 @@ SPECIAL = [
     Case(cg=16, ocg=32, size=(12, 11), pads=(0, 2, 3, 1), lo=0.0),
     Case(groups=3, cg=2, ocg=17, size=(8, 7), dilations=(2, 3), pads=(2, 3, 1, 4), lo=-0.5, hi=0.5),
     Case(groups=6, cg=1, ocg=2, size=(9, 9), pads=(1, 1, 1, 1)),  # a channel multiplier
-    Case(n=2, cg=3, ocg=6, size=(9, 12), kernel=(5, 5), pads=(2, 2, 2, 2), lo=0.0),  # so few channels that columns are folded
+    Case(n=2, cg=3, ocg=6, size=(9, 12), kernel=(5, 5), pads=(2, 2, 2, 2), lo=0.0),  # columns are folded
     Case(cg=2, ocg=3, size=(7, 17), kernel=(3, 4), strides=(2, 2), pads=(1, 1, 1, 2)),
     Case(n=2, cg=64, ocg=48, size=(3, 40), pads=(1, 1, 1, 1), hi=6.0),
     depthwise(1, (9, 9), (3, 3), pads=(1, 1, 1, 1)),
