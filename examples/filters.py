@@ -32,9 +32,9 @@ def main(data, out, seed, count, epochs):
     maps = {name: net.features(name)(picture)[0] for name in STAGES}
     draw(figure, net, picture, maps, losses)
     save(figure, out)
-    print(f"test accuracy {whole:.1%} on {len(test)} pictures with {sum(p.size for p in net.graph.params.values()):,} "
-          "parameters, which are shared by all places: the two convolutions hold "
-          f"{sum(p.size for n, p in net.graph.params.items() if n.startswith('conv')):,} of them.")
+    shared = sum(p.size for n, p in net.graph.params.items() if n.startswith("conv"))
+    print(f"Test accuracy {whole:.1%} on {len(test)} pictures. The two convolutions, whose filters are shared by all places, "
+          f"hold {shared:,} of the {sum(p.size for p in net.graph.params.values()):,} parameters.")
     worst = int(np.argmax(losses))
     print("A filter answers to strokes that lie where it is red and not where it is blue. Without filter "
           f"{worst} the accuracy falls by {losses[worst]:.1%}, without filter {int(np.argmin(losses))} by {min(losses):.1%}:"
