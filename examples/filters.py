@@ -33,7 +33,7 @@ def main(data, out, seed, count, epochs):
     draw(figure, net, picture, maps, losses)
     save(figure, out)
     shared = sum(p.size for n, p in net.graph.params.items() if n.startswith("conv"))
-    print(f"Test accuracy {whole:.1%} on {len(test)} pictures. The two convolutions, whose filters are shared by all places, "
+    print(f"Test accuracy {whole:.1%} on {len(test)}. The two convolutions, whose filters are shared by all places, "
           f"hold {shared:,} of the {sum(p.size for p in net.graph.params.values()):,} parameters.")
     worst = int(np.argmax(losses))
     print("A filter answers to strokes that lie where it is red and not where it is blue. Without filter "
