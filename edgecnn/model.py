@@ -33,7 +33,11 @@ class Model:
         class_names: names of the classes in the order of the scores, or None.
         preprocessing: how a picture becomes the input, or None.
         name: for reports.
+
+    Attributes: default_size: height and width where neither the graph nor the preprocessing says them.
     """
+
+    default_size: tuple[int, int] = (224, 224)
 
     def __init__(self, graph: Graph | None = None, class_names: list[str] | None = None,
                  preprocessing: Preprocessing | None = None, name: str = "model"):
@@ -65,8 +69,8 @@ class Model:
                 for o in self.graph.outputs}
 
     def input_shapes(self, batch: int = 1) -> dict[str, tuple[int, ...]]:
-        """Concrete input shapes: free batch as given, free height and width as the preprocessing says (or 224)."""
-        size = (self.preprocessing.size if self.preprocessing else None) or (224, 224)
+        """Concrete input shapes: free batch as given, free height and width as the preprocessing says (or default_size)."""
+        size = (self.preprocessing.size if self.preprocessing else None) or self.default_size
         shapes = {}
         for name, spec in self.graph.inputs.items():
             guess = (batch, 3, *size)

@@ -1,4 +1,4 @@
-"""ResNet-18, 34, 50 (He, Zhang, Ren, Sun 2015, Deep residual learning for image recognition, table 1)."""
+"""ResNet-18, 34, 50, 101, 152 (He, Zhang, Ren, Sun 2015, Deep residual learning for image recognition, table 1)."""
 
 from __future__ import annotations
 
@@ -106,3 +106,13 @@ def resnet34(num_classes: int = 1000, in_channels: int = 3) -> nn.Module:
 def resnet50(num_classes: int = 1000, in_channels: int = 3) -> nn.Module:
     """50 layers, 25.6 million parameters."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, in_channels, "resnet50")
+
+
+def resnet101(num_classes: int = 1000, in_channels: int = 3) -> nn.Module:
+    """101 layers, 44.5 million parameters."""
+    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, in_channels, "resnet101")
+
+
+def resnet152(num_classes: int = 1000, in_channels: int = 3) -> nn.Module:
+    """152 layers, 60.2 million parameters."""
+    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes, in_channels, "resnet152")

@@ -4,6 +4,7 @@ from .layers import (
     ELU,
     AvgPool2d,
     BatchNorm2d,
+    ChannelShuffle,
     Concat,
     Conv2d,
     Dropout,
@@ -19,11 +20,12 @@ from .layers import (
     Sigmoid,
     SiLU,
     Softmax,
+    Split,
     Tanh,
     manual_seed,
 )
 from .module import Module, Sequential, Tensor
 
-__all__ = ["ELU", "AvgPool2d", "BatchNorm2d", "Concat", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool2d", "HardSigmoid",
-           "HardSwish", "LeakyReLU", "Linear", "MaxPool2d", "Module", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid",
-           "Softmax", "Tanh", "Tensor", "manual_seed"]
+__all__ = ["ELU", "AvgPool2d", "BatchNorm2d", "ChannelShuffle", "Concat", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool2d",
+           "HardSigmoid", "HardSwish", "LeakyReLU", "Linear", "MaxPool2d", "Module", "ReLU", "ReLU6", "Sequential", "SiLU",
+           "Sigmoid", "Softmax", "Split", "Tanh", "Tensor", "manual_seed"]

@@ -42,7 +42,8 @@ class Conv2d(Module):
             raise ModelError(f"Conv2d: {in_channels} and {out_channels} channels cannot be split into {groups} groups")
         self.in_channels = in_channels
         pads = _pair(padding)
-        self.attrs = {"strides": _pair(stride), "pads": (*pads, *pads), "dilations": _pair(dilation), "group": groups}
+        self.attrs: dict[str, Any] = {"strides": _pair(stride), "pads": (*pads, *pads), "dilations": _pair(dilation),
+                                      "group": groups}
         self.weight = initialise((out_channels, in_channels // groups, *_pair(kernel_size)), _rng(), groups=groups)
         if bias:
             self.bias = np.zeros(out_channels, np.float32)
@@ -78,7 +79,7 @@ class BatchNorm2d(Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1):
         super().__init__()
-        self.attrs = {"epsilon": eps, "momentum": 1.0 - momentum}
+        self.attrs: dict[str, Any] = {"epsilon": eps, "momentum": 1.0 - momentum}
         self.weight = np.ones(num_features, np.float32)
         self.bias = np.zeros(num_features, np.float32)
         self.running_mean = np.zeros(num_features, np.float32)
@@ -239,3 +240,29 @@ class Concat(Module):
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         return x.apply("Concat", *others, name=self.path(), axis=self.axis)
+
+
+class Split(Module):
+    """Equal parts along an axis, of channels if not told otherwise: a list of tensors."""
+
+    def __init__(self, parts: int, axis: int = 1):
+        super().__init__()
+        self.count, self.axis = parts, axis
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return x.apply("Split", name=self.path(), outputs=self.count, axis=self.axis)
+
+
+class ChannelShuffle(Module):
+    """Channel i of group g becomes channel g of run i: the next grouped convolution sees all groups
+    (Zhang et al. 2017, ShuffleNet, section 3.1)."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        if channels % groups:
+            raise ModelError(f"ChannelShuffle: {channels} channels cannot be split into {groups} groups")
+        self.shape = (0, groups, channels // groups, -1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = x.apply("Reshape", name=self.path(), shape=np.array(self.shape, np.int64))
+        return groups.apply("Transpose", perm=(0, 2, 1, 3)).apply("Reshape", x.apply("Shape"))

@@ -18,9 +18,11 @@ class Tensor:
     def __init__(self, graph: Graph, value: str, scope: str = ""):
         self.graph, self.value = graph, value
 
-    def apply(self, op: str, *others: Any, name: str = "", **attrs: Any) -> Tensor:
-        """The result of an operator on this tensor and further inputs (tensors, arrays as constants, None)."""
-        return Tensor(self.graph, self.graph.emit(op, [self.value, *map(self._value, others)], name=name, **attrs))
+    def apply(self, op: str, *others: Any, name: str = "", outputs: int = 1, **attrs: Any) -> Any:
+        """The result of an operator on this tensor and further inputs (tensors, arrays as constants, None); a list of
+        tensors if it has several."""
+        values = self.graph.emit(op, [self.value, *map(self._value, others)], outputs, name, **attrs)
+        return Tensor(self.graph, values) if outputs == 1 else [Tensor(self.graph, value) for value in values]
 
     def _value(self, other: Any) -> str | None:
         if other is None or isinstance(other, str):
