@@ -17,6 +17,7 @@ pytest.importorskip("matplotlib")
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 BUDGET = {
     "batchnorm": ["--count", 32, "--epochs", 1],
+    "depth": ["--count", 32, "--epochs", 1, "--depths", "8,14"],
     "filters": ["--count", 64, "--epochs", 1],
     "gradients": ["--depth", 4, "--steps", 2],
     "optimizers": ["--count", 32, "--epochs", 1, "--saddle-steps", 5],
