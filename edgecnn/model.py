@@ -256,10 +256,12 @@ class Model:
         width = None
         for node in g.nodes[next(i for i, n in enumerate(g.nodes) if n is head):]:
             for index, value in enumerate(node.inputs):
-                axis = g.op(node).output_axes(node).get(g.op(node).formal(index))
-                if value not in g.params or axis is None:
+                formal, added = g.op(node).formal(index), node is not head and g.op(node).adds
+                axis = -1 if added else g.op(node).output_axes(node).get(formal)
+                if value not in g.params or axis is None or not g.params[value].ndim:
                     continue
                 shape = list(g.params[value].shape)
+                axis %= len(shape)
                 width = width or shape[axis]
                 if shape[axis] != width:
                     continue

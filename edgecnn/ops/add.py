@@ -9,6 +9,7 @@ class Add(Arithmetic):
     name = "Add"
     kernel = "add"
     function = np.add
+    adds = True
 
     def gradient(self, g, node, dy, needs):
         return [sum_to(g, dy[0], v) if need else None for v, need in zip(node.inputs, needs, strict=True)]

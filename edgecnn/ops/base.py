@@ -58,6 +58,7 @@ class Op:
             trained (running statistics).
         is_view: the result is the first input's elements in another shape or order, so a weight stays a weight.
         shape_only: the result follows from the shapes of the inputs alone (Shape, Size).
+        adds: the result is the sum of the inputs, so that a parameter may be the bias of the layer before.
         accepts_empty: its lowering can do with inputs without elements even if the output has some.
         effect: the node changes the memory of an input (a parameter, a running statistic); it is never removed, and it
             runs after everything else that reads the old value.
@@ -77,6 +78,7 @@ class Op:
     onnx: bool = True
     is_view: bool = False
     shape_only: bool = False
+    adds: bool = False
     accepts_empty: bool = False
     effect: bool = False
     random_in_training: bool = False
