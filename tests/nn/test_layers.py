@@ -81,7 +81,22 @@ def test_concatenation():
     np.testing.assert_array_equal(y[:, 6:], x)
 
 
+def test_channel_shuffle_and_split():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shuffle, self.split, self.input_shape = nn.ChannelShuffle(6, 2), nn.Split(3), (None, 6, None, None)
+
+        def forward(self, x):
+            return self.split(self.shuffle(x))
+
+    x = f32(2, 6, 3, 4)
+    for part, channels in zip(Net()(x), ((0, 3), (1, 4), (2, 5)), strict=True):
+        np.testing.assert_array_equal(part, x[:, channels])
+
+
 @pytest.mark.parametrize("build, word", [
+    (lambda: nn.ChannelShuffle(10, 3), "cannot be split into 3 groups"),
     (lambda: nn.Conv2d(4, 6, 3, groups=4), "cannot be split into 4 groups"), (lambda: nn.Dropout(1.0), "p is 1.0"),
     (lambda: nn.Dropout(-0.1), "p is -0.1"), (lambda: nn.Sequential(nn.ReLU(), "relu"), "item 1 is a str")])
 def test_constructors_refuse(build, word):
