@@ -23,10 +23,11 @@ INLINE taps inside(int64_t o, int64_t stride, int64_t pad, int64_t dilation, int
     return (taps){start + outside * dilation, before(start, size, dilation, K) - outside};
 }
 
-/* What an average divides by along one axis: the taps inside, or inside the padded axis. */
+/* What an average divides by along one axis: the taps inside (include_pad 0), those inside the padded axis (1), or 1 (2: it
+ * is a sum). */
 INLINE int64_t divisor(taps t, int64_t include_pad, int64_t o, int64_t stride, int64_t pad, int64_t pad_after,
                        int64_t dilation, int64_t K, int64_t size) {
-    return include_pad ? before(o * stride - pad, size + pad_after, dilation, K) : t.n;
+    return include_pad == 2 ? 1 : include_pad ? before(o * stride - pad, size + pad_after, dilation, K) : t.n;
 }
 
 /* The larger of m and x; NaN once either was. */
@@ -153,6 +154,41 @@ DEFINE(pool_backward) {
         if (a->average) band(1, a, row / a->H, h0, h1);
         else band(0, a, row / a->H, h0, h1);
         row += h1 - h0;
+    }
+}
+
+/* The place of the first maximum (of NaNs, the last) of one window with the first tap at `start`, as {d, h, w}. */
+static void first_maximum(const max_indices_args *a, const float *x, const int64_t start[3], int64_t best[3]) {
+    const int64_t *s = a->x_s + 2, *K = a->kernel, *step = a->dilation;
+    float m = -INFINITY;
+    int found = 0;
+    for (int64_t i = 0, d = start[0]; i < K[0]; i++, d += step[0])
+        for (int64_t j = 0, h = start[1]; j < K[1]; j++, h += step[1])
+            for (int64_t k = 0, w = start[2]; k < K[2]; k++, w += step[2]) {
+                if (d < 0 || d >= a->size[0] || h < 0 || h >= a->size[1] || w < 0 || w >= a->size[2]) continue;
+                const float v = x[d * s[0] + h * s[1] + w * s[2]];
+                if (found && !(v > m) && v == v) continue;
+                found = 1, m = v, best[0] = d, best[1] = h, best[2] = w;
+            }
+}
+
+/* y (N, C, out) = where in x (N, C, size), its elements numbered in row-major order, the maxima of a pooling lie; with
+ * column_major an image's elements are numbered rows first. Threads share the channels of all images. */
+DEFINE(max_indices) {
+    const int64_t *size = a->size, *out = a->out, pixels = size[0] * size[1] * size[2];
+    const range mine = share(a->N * a->C, tid, nthreads);
+    for (int64_t image = mine.begin; image < mine.end; image++) {
+        const int64_t n = image / a->C, c = image % a->C;
+        const float *x = a->x + n * a->x_s[0] + c * a->x_s[1];
+        for (int64_t o = 0; o < out[0] * out[1] * out[2]; o++) {
+            const int64_t at[3] = {o / (out[1] * out[2]), o / out[2] % out[1], o % out[2]};
+            int64_t start[3], best[3] = {0};
+            for (int i = 0; i < 3; i++) start[i] = at[i] * a->stride[i] - a->pad[i];
+            first_maximum(a, x, start, best);
+            a->y[n * a->y_s[0] + c * a->y_s[1] + at[0] * a->y_s[2] + at[1] * a->y_s[3] + at[2] * a->y_s[4]] =
+                image * pixels + (a->column_major ? (best[2] * size[1] + best[1]) * size[0] + best[0]
+                                                  : (best[0] * size[1] + best[1]) * size[2] + best[2]);
+        }
     }
 }
 

@@ -241,7 +241,7 @@ class Lowering:
         outputs = {name: self.external("output:" + name, self.spec(name)) for name in self.graph.outputs
                    if self.graph.value_of(name) is None}
         for name, view in outputs.items():
-            if view.strides == channels_last(view.shape):
+            if view.strides == channels_last(view.shape) or view.dtype != "float32":  # only floats can be copied
                 self.place(name, view)
         for node in reversed(self.graph.nodes):
             self._node = node

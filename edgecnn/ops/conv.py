@@ -9,7 +9,9 @@ import numpy as np
 from ..errors import ShapeError, UnsupportedError
 from . import _convolution as conv
 from ._algorithms import BACKWARD_DATA, BACKWARD_WEIGHTS, FORWARD, choose
+from .axis_map import map_axis
 from .base import REQUIRED, Node, Op, TensorSpec
+from .reshape import reshape_to
 from .view import row_major
 
 INF = float("inf")
@@ -33,8 +35,20 @@ def padding(node: Node, size: Sequence[int], kernel: Sequence[int], strides, dil
     return before, after
 
 
+def planes_of(g, value: str) -> str:
+    """Emits a volume (N, C, D, ...) as pictures (N * D, C, ...)."""
+    n, c, depth, *size = g.spec(value).shape
+    return reshape_to(g, g.emit("Transpose", [value], perm=(0, 2, 1, 3, 4)), (n * depth, c, *size))
+
+
+def volume_of(g, planes: str, depth: int) -> str:
+    """Emits pictures (N * D, C, ...) as a volume (N, C, D, ...)."""
+    n, *rest = g.spec(planes).shape
+    return g.emit("Transpose", [reshape_to(g, planes, (n // depth, depth, *rest))], perm=(0, 2, 1, 3, 4))
+
+
 class Conv(Op):
-    """z[n, j] = b[j] + sum_k w[j, k] * x[n, k] (cross-correlation), of 2-D images.
+    """z[n, j] = b[j] + sum_k w[j, k] * x[n, k] (cross-correlation), in 1, 2 or 3 dimensions.
 
     The last three attributes exist in plans only: passes fold a residual addition (input R) and a clamp into the
     convolution; ONNX never sees them."""
@@ -45,15 +59,14 @@ class Conv(Op):
     attrs = {"kernel_shape": None, "strides": None, "pads": None, "dilations": None, "group": 1, "auto_pad": "NOTSET",
              "lo": -INF, "hi": INF}
 
-    def geometry(self, node: Node, x: TensorSpec, w: TensorSpec) -> tuple[conv.Geometry, tuple[int, int]]:
-        """Geometry and the output's height and width."""
-        if len(x.shape) != 4 or len(w.shape) != 4:
-            raise UnsupportedError(f"{node}: only 2-D convolutions are supported, got input {x.shape}, weights {w.shape}")
+    def geometry(self, node: Node, x: TensorSpec, w: TensorSpec) -> tuple[conv.Geometry, tuple[int, ...]]:
+        """Geometry and the output's height and width (or its length; or depth, height and width)."""
+        if x.rank not in (3, 4, 5) or w.rank != x.rank:
+            raise UnsupportedError(f"{node}: convolutions have 1 to 3 dimensions, got input {x.shape}, weights {w.shape}")
         n, c, *size = x.shape
         oc, cg, *kernel = w.shape
-        groups = self.attr(node, "group")
-        stride = tuple(self.attr(node, "strides") or (1, 1))
-        dilation = tuple(self.attr(node, "dilations") or (1, 1))
+        groups, ones = self.attr(node, "group"), (1,) * len(size)
+        stride, dilation = (tuple(self.attr(node, k) or ones) for k in ("strides", "dilations"))
         if c != cg * groups or oc % groups:
             raise ShapeError(f"{node}: input has {c} channels, weights {w.shape} with {groups} groups take {cg * groups} "
                              f"and their {oc} output channels must be a multiple of the groups")
@@ -61,9 +74,38 @@ class Conv(Op):
         out = tuple((i + b + a - (k - 1) * d - 1) // s + 1
                     for i, b, a, k, d, s in zip(size, before, after, kernel, dilation, stride, strict=True))
         if min(out) < 1:
-            raise ShapeError(f"{node}: an input of {size[0]}x{size[1]} pixels is smaller than the kernel {tuple(kernel)} "
-                             f"with padding {before + after}; use larger pictures")
-        return conv.Geometry(stride, (before[0], before[1]), dilation), (out[0], out[1])
+            raise ShapeError(f"{node}: an input of {'x'.join(map(str, size))} pixels is smaller than the kernel "
+                             f"{tuple(kernel)} with padding {before + after}; use larger pictures")
+        return conv.Geometry(stride, tuple(before), dilation), out
+
+    def simplify(self, g, node):
+        """The kernels take pictures: a row is one, and planes of a volume that a kernel reads at once become channels."""
+        x, w = (g.spec(v) for v in node.inputs[:2])
+        if x.rank == 4:
+            return False
+        geo, out = self.geometry(node, x, w)
+        n, c, depth, *size = x.shape
+        source, kernel = node.inputs[0], w.shape[2:]
+        ends = [(o - 1) * s + (k - 1) * d + 1 - p - i for o, s, k, d, p, i in
+                zip(out, geo.stride, kernel, geo.dilation, geo.pad, x.shape[2:], strict=True)]
+        attrs = {**node.attrs, "auto_pad": "NOTSET", "kernel_shape": None, "strides": geo.stride[-2:],
+                 "dilations": geo.dilation[-2:], "pads": (*geo.pad[-2:], *ends[-2:])}
+        if x.rank == 3:
+            attrs |= {"strides": (1, *geo.stride), "dilations": (1, *geo.dilation), "pads": (0, *geo.pad, 0, *ends)}
+            pictures = reshape_to(g, source, (n, c, 1, depth))
+            weights = reshape_to(g, node.inputs[1], (*w.shape[:2], 1, *kernel))
+        else:
+            places = [o * geo.stride[0] - geo.pad[0] + k * geo.dilation[0] for o in range(out[0]) for k in range(kernel[0])]
+            windows = map_axis(g, source, 2, [[(i, 1.0)] if 0 <= i < depth else [] for i in places])
+            windows = reshape_to(g, windows, (n, c, out[0], kernel[0], *size))
+            windows = g.emit("Transpose", [windows], perm=(0, 2, 1, 3, 4, 5))
+            pictures = reshape_to(g, windows, (n * out[0], c * kernel[0], *size))
+            weights = reshape_to(g, node.inputs[1], (w.shape[0], w.shape[1] * kernel[0], *kernel[1:]))
+        y = g.emit("Conv", [pictures, weights, *node.inputs[2:3]], **attrs)
+        y = reshape_to(g, y, g.spec(node.outputs[0]).shape) if x.rank == 3 else volume_of(g, y, out[0])
+        g.replace_value(node.outputs[0], y)
+        g.remove([node])
+        return True
 
     def infer(self, node, inputs):
         x, w = inputs[0], inputs[1]
@@ -102,7 +144,7 @@ class Conv(Op):
         arrays = [g.constants.get(i) for i in node.inputs[1:3]]
         if any(a is None for a in arrays) or len(node.inputs) > 3 or "lo" in node.attrs or "hi" in node.attrs:
             return False
-        w = arrays[0].astype(np.float64) * scale[:, None, None, None]
+        w = arrays[0].astype(np.float64) * scale.reshape(-1, *[1] * (arrays[0].ndim - 1))
         b = shift + (arrays[1].astype(np.float64) * scale if len(arrays) > 1 else 0.0)
         node.inputs[1:] = [g.constant(a.astype(np.float32), f"{node.outputs[0]}_folded") for a in (w, b)]
         return True

@@ -1,13 +1,19 @@
-"""Pooling of 2-D images with gradients: MaxPool, AveragePool, GlobalMaxPool, GlobalAveragePool."""
+"""Pooling with gradients: MaxPool, AveragePool, LpPool and the global ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
+import numpy as np
+
 from ..errors import ShapeError, UnsupportedError
+from ._elementwise import map_views
 from .base import REQUIRED, Node, Op, TensorSpec
-from .conv import padding
+from .conv import padding, planes_of, volume_of
+from .reshape import reshape_to
+from .view import Arg, View
 
 WINDOW: dict[str, Any] = {"kernel_shape": REQUIRED, "strides": None, "pads": None, "dilations": None,
                           "ceil_mode": 0, "auto_pad": "NOTSET"}
@@ -15,7 +21,8 @@ WINDOW: dict[str, Any] = {"kernel_shape": REQUIRED, "strides": None, "pads": Non
 
 @dataclass(frozen=True)
 class Window:
-    """Geometry of a pooling; pad is (top, left, bottom, right), out the output's (height, width)."""
+    """Geometry of a pooling; pad is (top, left, bottom, right), out the output's (height, width). As many axes as the image
+    has."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -33,11 +40,10 @@ class Pool(Op):
         """The geometry for one input. In ceil_mode a last window that starts behind the image is dropped."""
         size = self.image_size(node, x)
         kernel = tuple(self.attr(node, "kernel_shape"))
-        stride = tuple(self.attr(node, "strides") or (1, 1))
-        dilation = tuple(self.attr(node, "dilations") or (1, 1))
-        if {len(kernel), len(stride), len(dilation)} != {2}:
-            raise UnsupportedError(f"{node}: only 2-D pooling is supported, got kernel_shape {kernel}, "
-                                   f"strides {stride}, dilations {dilation}")
+        stride, dilation = (tuple(self.attr(node, k) or (1,) * len(size)) for k in ("strides", "dilations"))
+        if {len(kernel), len(stride), len(dilation)} != {len(size)}:
+            raise ShapeError(f"{node}: kernel_shape {kernel}, strides {stride}, dilations {dilation} do not fit an input of "
+                             f"shape {x.shape}")
         ceil_mode, pads = self.attr(node, "ceil_mode"), self.attr(node, "pads")
         before, after = padding(node, size, kernel, stride, dilation, pads, self.attr(node, "auto_pad"))
         out = []
@@ -48,15 +54,14 @@ class Pool(Op):
             count = (n + b + a - reach + (s - 1 if ceil_mode else 0)) // s + 1
             out.append(count - 1 if ceil_mode and (count - 1) * s >= n + b else count)
         if min(out) < 1:
-            raise ShapeError(f"{node}: an input of {size[0]}x{size[1]} pixels is smaller than the kernel "
+            raise ShapeError(f"{node}: an input of {'x'.join(map(str, size))} pixels is smaller than the kernel "
                              f"{kernel} with padding {before + after}; use larger pictures")
         return Window(kernel, stride, (*before, *after), dilation, tuple(out))
 
     @staticmethod
     def image_size(node: Node, x: TensorSpec) -> tuple[int, ...]:
-        if x.rank != 4:
-            raise UnsupportedError(f"{node}: only 2-D pooling is supported, of inputs (N, C, H, W), "
-                                   f"got shape {x.shape}")
+        if x.rank not in (3, 4, 5):
+            raise UnsupportedError(f"{node}: images (N, C, ...) have 1 to 3 more axes, got shape {x.shape}")
         return x.shape[2:]
 
     def by_image(self, node, rank):
@@ -64,9 +69,33 @@ class Pool(Op):
 
     def infer(self, node, inputs):
         x = inputs[0]
-        if any(node.outputs[1:]):
-            raise UnsupportedError(f"{node}: the output Indices ({node.outputs[1]!r}) is not supported")
         return [TensorSpec((*x.shape[:2], *self.window(node, x).out))]
+
+    def simplify(self, g, node):
+        """The kernels take pictures: a row is one, and a volume is pooled plane by plane, then in depth."""
+        x = g.spec(node.inputs[0])
+        if x.rank == 4:
+            return False
+        y, w = node.inputs[0], self.window(node, x)
+        n, c, depth, *size = x.shape
+        if size:
+            y = volume_of(g, self.along(g, node, planes_of(g, y), w, [1, 2]), depth)
+        pixels = prod(g.spec(y).shape[3:])
+        y = reshape_to(g, y, (n, c, depth, pixels))
+        y = reshape_to(g, self.along(g, node, y, w, [0]), (n, c, *w.out))
+        g.replace_value(node.outputs[0], y)
+        g.remove([node])
+        return True
+
+    def along(self, g, node: Node, picture: str, w: Window, axes: list[int]) -> str:
+        """Emits the same pooling of pictures over one axis (rows) or two of the window."""
+        def pick(values, fill):
+            return [values[a] for a in axes] + [fill] * (2 - len(axes))
+
+        rank = len(w.kernel)
+        window = {"kernel_shape": pick(w.kernel, 1), "strides": pick(w.stride, 1), "dilations": pick(w.dilation, 1),
+                  "pads": [*pick(w.pad[:rank], 0), *pick(w.pad[rank:], 0)], "auto_pad": "NOTSET"}
+        return g.emit(node.op, [picture], **{**node.attrs, **window})
 
     def gradient(self, g, node, dy, needs):
         x = g.spec(node.inputs[0])
@@ -75,19 +104,20 @@ class Pool(Op):
         return [g.emit("PoolBackward", inputs, shape=x.shape, window=w, average=self.average,
                        count_include_pad=self.include_pad(node))]
 
-    def include_pad(self, node: Node) -> bool:
-        return bool(node.attrs.get("count_include_pad", 0))
+    def include_pad(self, node: Node) -> int:
+        """As the kernels take it."""
+        return int(bool(node.attrs.get("count_include_pad", 0)))
 
     def lower(self, ctx, node):
-        x = ctx.image(node.inputs[0])
-        y = ctx.output(node.outputs[0])
+        self.pool(ctx, node, ctx.image(node.inputs[0]), ctx.output(node.outputs[0]))
+
+    def pool(self, ctx, node: Node, x: View, y: View) -> None:
         ctx.emit("pool", 4 * (x.size + y.size), x=x.nhw, y=y.nhw, average=self.average,
                  include_pad=self.include_pad(node),
                  **geometry(x.shape, self.window(node, ctx.spec(node.inputs[0]))))
 
     def flops(self, node, inputs, outputs):
-        kernel = self.window(node, inputs[0]).kernel
-        return outputs[0].size * kernel[0] * kernel[1]
+        return outputs[0].size * prod(self.window(node, inputs[0]).kernel)
 
 
 def geometry(x: tuple[int, ...], w: Window) -> dict[str, Any]:
@@ -105,6 +135,45 @@ class MaxPool(Pool):
     attrs = {**WINDOW, "storage_order": 0}
     average = False
 
+    def infer(self, node, inputs):
+        (y,) = super().infer(node, inputs)
+        return [y, TensorSpec(y.shape, "int64")]
+
+    def simplify(self, g, node):
+        """Where the maxima are, an operator of its own says if somebody asks."""
+        for places in node.outputs[1:]:
+            del node.outputs[1:]
+            if g.uses()[places]:
+                g.emit("MaxIndices", [node.inputs[0]], [places], window=self.window(node, g.spec(node.inputs[0])),
+                       storage_order=self.attr(node, "storage_order"))
+            return True
+        return super().simplify(g, node)
+
+
+class MaxIndices(Op):
+    """The places of the maxima of MaxPool, as int64: numbers of elements of the whole input, in row-major order, or with
+    storage_order 1 in column-major order within each image."""
+
+    name = "MaxIndices"
+    onnx = False
+    attrs = {"window": REQUIRED, "storage_order": 0}
+    no_gradient = "places are whole numbers"
+
+    def infer(self, node, inputs):
+        return [TensorSpec((*inputs[0].shape[:2], *node.attrs["window"].out), "int64")]
+
+    def lower(self, ctx, node):
+        x, y, w = ctx.input(node.inputs[0]), ctx.output(node.outputs[0]), node.attrs["window"]
+        rank = len(w.kernel)
+
+        def three(values, fill=1):
+            return (fill,) * (3 - rank) + tuple(values)
+
+        ctx.emit("max_indices", y.size * prod(w.kernel), x=Arg(x, (*x.strides[:2], *three(x.strides[2:]))),
+                 y=Arg(y, (*y.strides[:2], *three(y.strides[2:]))), N=x.shape[0], C=x.shape[1], size=three(x.shape[2:]),
+                 out=three(w.out), kernel=three(w.kernel), stride=three(w.stride), pad=three(w.pad[:rank], 0),
+                 dilation=three(w.dilation), column_major=node.attrs["storage_order"])
+
 
 class AveragePool(Pool):
     """Mean of each window: over the pixels inside the image, or with count_include_pad over those inside the
@@ -115,16 +184,80 @@ class AveragePool(Pool):
     average = True
 
 
+TINY = 1e-30  # a norm below it has no direction: the gradient is 0 where the norm is
+
+
+class LpPool(Pool):
+    """The p-norm of each window, padding counted as zeros."""
+
+    name = "LpPool"
+    attrs = {**WINDOW, "p": 2}
+    average = True
+
+    def include_pad(self, node):
+        return 2
+
+    def gradient(self, g, node, dy, needs):
+        """dX = sign(x) |x|^(p - 1) times the sum of dY / Y^(p - 1) over the windows."""
+        x, y = node.inputs[0], node.outputs[0]
+        less = self.attr(node, "p") - 1
+        if less == 0:
+            return [g.emit("Mul", [g.emit("Sign", [x]), *super().gradient(g, node, dy, needs)])]
+        power, base = g.constant(np.float32(less), "power"), g.constant(np.float32(TINY ** (1 / less)), "tiny")
+        norm = g.emit("Pow", [g.emit("Max", [y, base]), power])
+        spread = super().gradient(g, node, [g.emit("Div", [dy[0], norm])], needs)
+        if less == 1:
+            return [g.emit("Mul", [x, *spread])]
+        slope = g.emit("Mul", [g.emit("Sign", [x]), g.emit("Pow", [g.emit("Abs", [x]), power])])
+        return [g.emit("Mul", [slope, *spread])]
+
+    def lower(self, ctx, node):
+        x, y = ctx.image(node.inputs[0]), ctx.output(node.outputs[0])
+        p, powers = self.attr(node, "p"), ctx.temp(x.shape)
+        raise_to(ctx, x, p, powers)
+        self.pool(ctx, node, powers, y)
+        raise_to(ctx, y, 1 / p, y)
+
+
+def raise_to(ctx, x: View, exponent: float, y: View) -> None:
+    """y = |x|^exponent"""
+    if exponent == 2:
+        map_views(ctx, "mul", [x, x], y)
+    elif exponent == 0.5:
+        map_views(ctx, "sqrt", [x], y)
+    else:
+        map_views(ctx, "abs", [x], y)
+        if exponent != 1:
+            map_views(ctx, "pow", [y, ctx.constant(np.full((1,) * 4, exponent, np.float32))], y, work=50)
+
+
 class GlobalPool(Pool):
     """A pooling whose only window is the image."""
 
     def window(self, node, x):
-        return Window(self.image_size(node, x), (1, 1), (0, 0, 0, 0), (1, 1), (1, 1))
+        size = self.image_size(node, x)
+        ones = (1,) * len(size)
+        return Window(size, ones, (0,) * (2 * len(size)), ones, ones)
+
+    def simplify(self, g, node):
+        """Any image is a picture of one column to the kernels."""
+        x = g.spec(node.inputs[0])
+        if x.rank == 4:
+            return False
+        y = g.emit(node.op, [reshape_to(g, node.inputs[0], (*x.shape[:2], x.size // prod(x.shape[:2]), 1))], **node.attrs)
+        g.replace_value(node.outputs[0], reshape_to(g, y, g.spec(node.outputs[0]).shape))
+        g.remove([node])
+        return True
 
 
 class GlobalMaxPool(GlobalPool):
     name = "GlobalMaxPool"
     average = False
+
+
+class GlobalLpPool(GlobalPool, LpPool):
+    name = "GlobalLpPool"
+    attrs = {"p": 2}
 
 
 class GlobalAveragePool(GlobalPool):
@@ -147,7 +280,7 @@ class PoolBackward(Op):
     name = "PoolBackward"
     onnx = False
     inputs = ("dY", "X?")
-    attrs = {"shape": REQUIRED, "window": REQUIRED, "average": REQUIRED, "count_include_pad": False}
+    attrs = {"shape": REQUIRED, "window": REQUIRED, "average": REQUIRED, "count_include_pad": 0}
     no_gradient = "second derivatives are not built"
 
     def infer(self, node, inputs):

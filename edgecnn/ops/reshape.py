@@ -9,10 +9,12 @@ from .base import REQUIRED, Node, Op, TensorSpec, skip
 
 
 def reshape_to(g, value: str, shape) -> str:
-    """Emits a Reshape of a value to a known shape; nothing if it has that shape already."""
+    """Emits a Reshape of a value to a known shape; nothing if it has that shape already, a constant for a constant."""
     shape = tuple(int(n) for n in shape)
     if g.spec(value).shape == shape:
         return value
+    if value in g.constants:
+        return g.constant(g.constants[value].reshape(shape), value)
     return g.emit("Reshape", [value], shape=np.array(shape, np.int64))
 
 
