@@ -159,7 +159,7 @@ DEFINE(pool_backward) {
 
 /* The place of the first maximum (of NaNs, the last) of one window with the first tap at `start`, as {d, h, w}. */
 static void first_maximum(const max_indices_args *a, const float *x, const int64_t start[3], int64_t best[3]) {
-    const int64_t *s = a->x_s + 2, *K = a->kernel, *step = a->dilation;
+    const int64_t *s = a->x_s + 2, *K = a->window, *step = a->dilation;
     float m = -INFINITY;
     int found = 0;
     for (int64_t i = 0, d = start[0]; i < K[0]; i++, d += step[0])

@@ -171,7 +171,7 @@ class MaxIndices(Op):
 
         ctx.emit("max_indices", y.size * prod(w.kernel), x=Arg(x, (*x.strides[:2], *three(x.strides[2:]))),
                  y=Arg(y, (*y.strides[:2], *three(y.strides[2:]))), N=x.shape[0], C=x.shape[1], size=three(x.shape[2:]),
-                 out=three(w.out), kernel=three(w.kernel), stride=three(w.stride), pad=three(w.pad[:rank], 0),
+                 out=three(w.out), window=three(w.kernel), stride=three(w.stride), pad=three(w.pad[:rank], 0),
                  dilation=three(w.dilation), column_major=node.attrs["storage_order"])
 
 

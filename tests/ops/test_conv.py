@@ -491,8 +491,8 @@ def infer(x, w, b=None, **attrs):
      [(1, 4, 2, 9), (5, 4, 3, 3)], {}),
     (ShapeError, "smaller than the kernel", [(1, 4, 4, 4), (5, 4, 3, 3)], {"dilations": (2, 2)}),
     (ShapeError, r"bias has shape \(4,\), needed \(5,\)", [(1, 4, 8, 8), (5, 4, 3, 3), (4,)], {}),
-    (UnsupportedError, "only 2-D convolutions", [(1, 4, 8), (5, 4, 3)], {}),
-    (UnsupportedError, "only 2-D convolutions", [(1, 4, 8, 8, 8), (5, 4, 3, 3, 3)], {}),
+    (UnsupportedError, "1 to 3 dimensions", [(1, 4), (5, 4)], {}),
+    (UnsupportedError, "1 to 3 dimensions", [(1, 4, 8, 8), (5, 4, 3)], {}),
 ])
 def test_error_messages(error, message, args, attrs):
     with pytest.raises(error, match=message):
