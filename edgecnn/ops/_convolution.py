@@ -14,11 +14,11 @@ INF = float("inf")
 
 @dataclass(frozen=True)
 class Geometry:
-    """Of a convolution; pad is (top, left), what is needed at bottom and right follows from the output's size."""
+    """Of a convolution (kernels take two axes); pad is (top, left), what is needed at bottom and right follows from the output's size."""
 
-    stride: tuple[int, int] = (1, 1)
-    pad: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    stride: tuple[int, ...] = (1, 1)
+    pad: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ class Resize(Op):
             single = scales.astype(np.float32)  # ONNX multiplies in single precision
             return {a: (float(s), floor(s * np.float32(shape[a])), r)
                     for a, s, r in zip(axes, single, regions, strict=True)}
+        sizes = values
         ratios = [int(s) / max(1, shape[a]) for s, a in zip(sizes, axes, strict=True)]
         policy = POLICIES[self.attr(node, "keep_aspect_ratio_policy")]
         if policy:

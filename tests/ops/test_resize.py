@@ -18,7 +18,8 @@ def normal(*shape):
 
 
 MODES = [{}, {"nearest_mode": "floor"}, {"nearest_mode": "ceil"}, {"nearest_mode": "round_prefer_ceil"},
-         {"mode": "linear"}, {"mode": "cubic"}, {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5}, {"mode": "linear", "antialias": 1},
+         {"mode": "linear"}, {"mode": "cubic"}, {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5},
+         {"mode": "linear", "antialias": 1},
          {"mode": "cubic", "antialias": 1}]
 COORDINATES = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"]
 SHAPES = [((1, 3, 4, 6), {"scales": np.array([1, 1, 2, 1.5], np.float32)}),
