@@ -14,7 +14,8 @@ INF = float("inf")
 
 @dataclass(frozen=True)
 class Geometry:
-    """Of a convolution (kernels take two axes); pad is (top, left), what is needed at bottom and right follows from the output's size."""
+    """Of a convolution (kernels take two axes); pad is (top, left), what is needed at bottom and right follows from the
+    output's size."""
 
     stride: tuple[int, ...] = (1, 1)
     pad: tuple[int, ...] = (0, 0)

@@ -104,13 +104,13 @@ class Resize(Op):
             single = scales.astype(np.float32)  # ONNX multiplies in single precision
             return {a: (float(s), floor(s * np.float32(shape[a])), r)
                     for a, s, r in zip(axes, single, regions, strict=True)}
-        sizes = values
-        ratios = [int(s) / max(1, shape[a]) for s, a in zip(sizes, axes, strict=True)]
+        wanted = [int(s) for s in values]
+        ratios = [s / max(1, shape[a]) for s, a in zip(wanted, axes, strict=True)]
         policy = POLICIES[self.attr(node, "keep_aspect_ratio_policy")]
         if policy:
             ratios = [policy(ratios)] * len(axes)
-            sizes = [floor(r * shape[a] + 0.5) for r, a in zip(ratios, axes, strict=True)]
-        return {a: (r, int(s), region) for a, r, s, region in zip(axes, ratios, sizes, regions, strict=True)}
+            wanted = [floor(r * shape[a] + 0.5) for r, a in zip(ratios, axes, strict=True)]
+        return {a: (r, s, region) for a, r, s, region in zip(axes, ratios, wanted, regions, strict=True)}
 
     def infer(self, node, inputs):
         shape = list(inputs[0].shape)
