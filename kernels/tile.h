@@ -41,6 +41,12 @@ INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, co
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) acc[i][j] = b ? load(b + j * VL) : splat(0);
     const int64_t xs = g->pixel;
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) { /* the lines to be written come while the sums are made */
+        const float *y = i < split ? o0->y + i * o0->y_w : o1->y + (i - split) * o1->y_w;
+#pragma GCC unroll 2
+        for (int l = 0; l < nv * VL; l += LINE) __builtin_prefetch(y + l, 1, 3);
+    }
     for (int64_t kh = 0; kh < g->KH; kh++)
         for (int64_t t = 0; t < g->taps; t++) {
             const float *base[2][BASES];
