@@ -57,7 +57,43 @@ INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, co
                     base[r][i] = (r ? x1 : x0) + kh * g->h + t * g->w + i * PER_BASE * xs;
                     OPAQUE(base[r][i]);
                 }
-            for (int64_t k = 0; k < g->run; k++, w += NR, next += LINE) {
+            int64_t k = 0;
+#if defined(__aarch64__)
+            /* Four steps at once: a vector of inputs per pixel, each lane multiplied by itself, in the order of the steps
+             * below. 0.18 instructions per FLOP instead of 0.30. */
+            for (; k + VL <= g->run; k += VL, w += VL * NR, next += 2 * LINE) {
+                vf xv[MR];
+#pragma GCC unroll 16
+                for (int i = 0; i < mr; i++) {
+                    const int r = i >= split, px = r ? i - split : i;
+                    xv[i] = load(base[r][px / PER_BASE] + px % PER_BASE * xs);
+                }
+#pragma GCC unroll 2
+                for (int l = 0; l < 2; l++) {
+                    __builtin_prefetch(next + l * LINE, 0, 2);
+                    __builtin_prefetch(w + AHEAD * NR + l * LINE, 0, 3);
+                }
+#pragma GCC unroll 4
+                for (int l = 0; l < VL; l++) {
+                    __asm__("" : "+r"(w) : : "memory"); /* else gcc loads all weights first and spills accumulators */
+                    vf wv[NV];
+#pragma GCC unroll 2
+                    for (int j = 0; j < nv; j++) wv[j] = load(w + l * NR + j * VL);
+#pragma GCC unroll 16
+                    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 2
+                        for (int j = 0; j < nv; j++) acc[i][j] += wv[j] * xv[i][l];
+                }
+#pragma GCC unroll 2
+                for (int r = 0; r < 2; r++)
+#pragma GCC unroll 4
+                    for (int i = 0; i < BASES; i++) {
+                        base[r][i] += VL;
+                        OPAQUE(base[r][i]);
+                    }
+            }
+#endif
+            for (; k < g->run; k++, w += NR, next += LINE) {
                 __builtin_prefetch(next, 0, 2);
 #pragma GCC unroll 2
                 for (int l = 0; l < NR; l += LINE) __builtin_prefetch(w + AHEAD * NR + l, 0, 3);
