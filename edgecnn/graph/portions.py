@@ -49,6 +49,7 @@ def independent(graph: Graph, batch: int) -> bool:
         fixed = [graph.spec(v).shape for v in node.inputs if v and v not in varying]
         if not get_op(node.op).by_image(node, rank) or any(graph.spec(v).shape[:1] != (batch,) for v in values):
             return False
-        if get_op(node.op).broadcasts and any(len(shape) == rank and shape[0] > 1 for shape in fixed):
+        if get_op(node.op).broadcasts and (any(len(shape) == rank and shape[0] > 1 for shape in fixed)
+                                           or any(graph.spec(v).rank != rank for v in values)):
             return False
     return varying.issuperset(graph.outputs)
