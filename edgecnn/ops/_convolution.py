@@ -285,7 +285,7 @@ def strip(ctx: Any) -> int:
     return -(-ctx.isa["mr"] // ctx.isa["lanes"]) * ctx.isa["lanes"]
 
 
-def weights_block(ctx: Any, c: int, oc: int, nbytes: float, groups: int = 1) -> tuple[int, int]:
+def weights_block(ctx: Any, c: int, oc: int, nbytes: float, groups: int = 1, threads: int = 1) -> tuple[int, int]:
     """Input channels and panels of output channels of a nearly square block of dw of at most nbytes, if a tile is not
     larger; small enough to give each thread one."""
     nr, mr = ctx.isa["nr"], ctx.isa["mr"]
@@ -293,7 +293,7 @@ def weights_block(ctx: Any, c: int, oc: int, nbytes: float, groups: int = 1) -> 
     blocks = -(-panels // min(panels, max(1, side // nr)))
     channels = max(mr, min(c, side))
     channels = -(-c // -(-c // channels))
-    while groups * blocks * -(-c // channels) < ctx.threads and channels > mr:
+    while groups * blocks * -(-c // channels) < threads and channels > mr:
         channels = -(-channels // 2)
     return channels, -(-panels // blocks)
 
@@ -313,7 +313,7 @@ def direct_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry
     ws_thread = images * span(rows, kh, 0, geo) * span(cols, kw, 1, geo) * cg if pack else 0
     nr, channels, panels = ctx.isa["nr"], 0, 0
     if (kh, kw) == (1, 1) and not pack:
-        channels, panels = weights_block(ctx, cg, ocg, ctx.isa["x_block_bytes"] // 2, groups)
+        channels, panels = weights_block(ctx, cg, ocg, ctx.isa["x_block_bytes"] // 2, groups, ctx.threads)
         images, rows, cols = 1, 1, min(PIXELS_PER_BLOCK, n * oh * ow)
         ws_thread = cols * (-(-channels // ctx.isa["mr"]) * strip(ctx) + panels * nr)
     packed = ctx.temp((groups * -(-ocg // nr) * nr * cg * kh * kw,))

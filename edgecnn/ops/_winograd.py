@@ -106,7 +106,7 @@ def winograd_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geomet
     _, oc, oh, ow = dy.shape
     nr = ctx.isa["nr"]
     total = count_tiles(m, dy)
-    channels, panels = weights_block(ctx, c, oc, 1.5 * ctx.isa["x_block_bytes"] / frequencies(m))
+    channels, panels = weights_block(ctx, c, oc, 1.5 * ctx.isa["x_block_bytes"] / frequencies(m), threads=ctx.threads)
     tiles = tiles_per_block(ctx, m, channels + panels * nr, 0, total)
     v, g = padded(ctx, channels), padded(ctx, panels * nr)
     ws_thread = max(v, g) + frequencies(m) * (tiles * (v + g) + channels * panels * nr)

@@ -469,6 +469,15 @@ def test_the_cheapest_algorithm_is_chosen_whatever_the_threads(threads):
     assert chosen(depthwise(64, (9, 9), (3, 3)), threads)[0] == "depthwise_forward"
 
 
+@every_isa
+def test_the_choice_does_not_depend_on_threads(isa, monkeypatch):
+    """A small weight gradient is split for threads into blocks that cost more; that must not change the algorithm."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    cases = [Case(10, 1, c, oc, (6, 7), (3, 3), pads=(1, 1, 1, 1)) for c, oc in ((12, 6), (16, 16), (24, 40), (7, 64))]
+    for case in cases:
+        assert chosen(case, 1) == chosen(case, 2) == chosen(case, 3), case
+
+
 def test_columns_are_folded_where_vectors_would_be_empty(monkeypatch):
     monkeypatch.setenv("EDGECNN_ISA", list(_core.isas())[0])
     lanes = next(iter(_core.isas().values()))["lanes"]
