@@ -121,6 +121,52 @@ static void test_pool(geometry s, int average, int include_pad) {
     end();
 }
 
+/* Where the first maxima lie, in the numbering of (N, C, H, W); of a window without taps, the image's first pixel. */
+static void test_max_indices(geometry s, int column_major) {
+    const int64_t nx = s.N * s.H * s.W * s.C, ny = s.N * s.OH * s.OW * s.C;
+    float *x = floats(nx);
+    double *best = doubles(ny), *want = doubles(ny);
+    for (int64_t i = 0; i < nx; i++) x[i] = roundf(3 * x[i]);
+    for (int64_t i = 0; i < ny; i++) best[i] = -INFINITY;
+    for (int64_t i = 0; i < ny; i++) want[i] = (double)((i / (s.OH * s.OW * s.C) * s.C + i % s.C) * s.H * s.W);
+    max_indices_args a = {.x = x, .x_s = {s.H * s.W * s.C, 1, 0, s.W * s.C, s.C}, .y = (int64_t *)(void *)floats(2 * ny),
+                          .y_s = {s.OH * s.OW * s.C, 1, 0, s.OW * s.C, s.C}, .N = s.N, .C = s.C, .size = {1, s.H, s.W},
+                          .out = {1, s.OH, s.OW}, .window = {1, s.KH, s.KW}, .stride = {1, s.stride[0], s.stride[1]},
+                          .pad = {0, s.pad[0], s.pad[1]}, .dilation = {1, s.dilation[0], s.dilation[1]},
+                          .column_major = column_major};
+    run("max_indices", &a);
+    FOR_TAPS(s, {
+        if (x[xi] <= best[yi]) continue;
+        best[yi] = x[xi];
+        want[yi] = (double)((n * s.C + c) * s.H * s.W + (column_major ? iw * s.H + ih : ih * s.W + iw));
+    })
+    for (int64_t i = 0; i < ny; i++) expect((double)a.y[i] == want[i], "max_indices finds the first maximum");
+    end();
+}
+
+/* Two to four random taps per element of the mapped axis, which is the middle one of three; none for some. */
+static void test_axis_map(int64_t rows, int64_t in, int64_t out, int64_t columns, int apart) {
+    const int64_t width = columns * (apart ? 2 : 1), step = apart ? 2 : 1;
+    float *x = floats(rows * in * width), *weight = floats(4 * out), *y = floats(rows * out * width);
+    int64_t starts[40] = {0}, index[160];
+    for (int64_t o = 0; o < out; o++) starts[o + 1] = starts[o] + between(0, 4);
+    for (int64_t t = 0; t < starts[out]; t++) index[t] = between(0, in - 1);
+    axis_map_args a = {.x = x, .x_s = {0, 0, 0, in * width, step, width}, .y = y,
+                       .y_s = {0, 0, 0, out * width, step, width}, .starts = starts, .index = index, .weight = weight,
+                       .dims = {1, 1, 1, rows, columns}, .out = out};
+    run("axis_map", &a);
+    double *want = doubles(rows * out * columns);
+    float *got = floats(rows * out * columns);
+    for (int64_t i = 0; i < rows * out * columns; i++) {
+        const int64_t r = i / columns / out, o = i / columns % out, c = i % columns;
+        got[i] = y[(r * out + o) * width + c * step];
+        for (int64_t t = starts[o]; t < starts[o + 1]; t++)
+            want[i] += (double)weight[t] * x[(r * in + index[t]) * width + c * step];
+    }
+    close_to("axis_map", got, want, rows * out * columns, 1e-6);
+    end();
+}
+
 static void test_global_average(int64_t N, int64_t C, int64_t H, int64_t W) {
     float *x = floats(N * H * W * C);
     double *want = doubles(N * C);
@@ -137,6 +183,8 @@ void test_pooling(void) {
         geometry s = random_geometry(1);
         test_pool(s, 0, 0);
         test_pool(s, 1, i % 2);
+        test_max_indices(s, i % 2);
+        test_axis_map(between(1, 4), between(1, 9), between(1, 39), between(1, 40), i % 2);
         test_global_average(s.N, between(1, 150), s.H, s.W);
     }
 }
