@@ -8,11 +8,16 @@ from .reshape import reshape_to
 
 
 class Blocks(Op):
-    """What both share; the file's attribute blocksize is the side of a block."""
+    """What both share; the file's attribute blocksize is the side of a block. A channel's number where pixels are deep is (block
+    row, block column, channel) in mode DCR, (channel, row, column) in CRD, as in sub-pixel convolution (Shi et al. 2016)."""
 
     inputs: tuple[str, ...] = ("input",)
+    attrs = {"blocksize": REQUIRED, "mode": "DCR"}
 
     def unsupported(self, node):
+        mode = self.attr(node, "mode")
+        if mode not in ("DCR", "CRD"):
+            return f"mode {mode!r} is not known, allowed are DCR, CRD"
         return "" if self.attr(node, "blocksize") > 0 else "blocksize must be positive"
 
     def by_image(self, node, rank):
@@ -33,15 +38,9 @@ class Blocks(Op):
 
 
 class DepthToSpace(Blocks):
-    """Each pixel becomes a block: channel number = (block row, block column, channel) in mode DCR, (channel, row, column) in
-    CRD, as in sub-pixel convolution (Shi et al. 2016)."""
+    """Each pixel becomes a block."""
 
     name = "DepthToSpace"
-    attrs = {"blocksize": REQUIRED, "mode": "DCR"}
-
-    def unsupported(self, node):
-        mode = self.attr(node, "mode")
-        return super().unsupported(node) if mode in ("DCR", "CRD") else f"mode {mode!r} is not known, allowed are DCR, CRD"
 
     def infer(self, node, inputs):
         n, c, h, w, b = self.picture(node, inputs[0])
@@ -58,10 +57,9 @@ class DepthToSpace(Blocks):
 
 
 class SpaceToDepth(Blocks):
-    """Each block becomes a pixel; channel number = (block row, block column, channel)."""
+    """Each block becomes a pixel."""
 
     name = "SpaceToDepth"
-    attrs = {"blocksize": REQUIRED}
 
     def infer(self, node, inputs):
         n, c, h, w, b = self.picture(node, inputs[0])
@@ -71,4 +69,14 @@ class SpaceToDepth(Blocks):
 
     def simplify(self, g, node):
         n, c, h, w, b = self.picture(node, g.spec(node.inputs[0]))
-        return self.rearrange(g, node, (n, c, h // b, b, w // b, b), (0, 3, 5, 1, 2, 4))
+        order = (0, 3, 5, 1, 2, 4) if self.attr(node, "mode") == "DCR" else (0, 1, 3, 5, 2, 4)
+        return self.rearrange(g, node, (n, c, h // b, b, w // b, b), order)
+
+    def export_form(self, g, node, opset):
+        """The attribute is younger than the operator."""
+        if opset >= 28:
+            return False
+        if self.attr(node, "mode") == "CRD":
+            return self.simplify(g, node)
+        node.attrs.pop("mode", None)
+        return False
