@@ -8,8 +8,9 @@ from .reshape import reshape_to
 
 
 class Blocks(Op):
-    """What both share; the file's attribute blocksize is the side of a block. A channel's number where pixels are deep is (block
-    row, block column, channel) in mode DCR, (channel, row, column) in CRD, as in sub-pixel convolution (Shi et al. 2016)."""
+    """What both share; the file's attribute blocksize is the side of a block. Where pixels are deep, a channel's number is
+    (block row, block column, channel) in mode DCR, (channel, row, column) in CRD, as in sub-pixel convolution (Shi et al.
+    2016)."""
 
     inputs: tuple[str, ...] = ("input",)
     attrs = {"blocksize": REQUIRED, "mode": "DCR"}

@@ -124,7 +124,10 @@ class Resize(Op):
         todo = {a: plan for a, plan in self.axes(node, x.shape).items() if plan[:2] != (1, x.shape[a]) or
                 crop and plan[2] != (0, 1)}
         if not todo:
-            return skip(g, node)
+            if not skip(g, node):
+                g.replace_value(node.outputs[0], g.emit("Identity", node.inputs[:1]))
+                g.remove([node])
+            return True
         y, outside = node.inputs[0], np.zeros((1,) * x.rank, bool)
         for axis, (scale, out, roi) in sorted(todo.items(), key=lambda item: item[1][1] / x.shape[item[0]]):
             rows = self.rows(node, x.shape[axis], scale, out, roi)
