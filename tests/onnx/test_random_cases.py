@@ -37,6 +37,7 @@ def compare(op, x, weights, tolerance=1e-5, **attrs):
     except Exception:  # it has an exception of its own for every reason
         assume(False)
     assume(want.size)
+    want = np.where(want == np.finfo(np.float32).min, -np.inf, want)  # the maximum of a window that lies in the border
     got = ec.load(data)(x)
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1.0, np.abs(want[np.isfinite(want)]).max(initial=0)))
