@@ -81,6 +81,6 @@ if __name__ == "__main__":
     setup(
         cmdclass={"build_ext": BuildKernels},
         ext_modules=[Extension("edgecnn._core", ["edgecnn/_core.pyx"], include_dirs=["kernels"],
-                               depends=sorted(map(str, KERNELS.glob("*"))),
+                               depends=["setup.py", *sorted(map(str, KERNELS.glob("*")))],
                                extra_compile_args=["-O2", "-g0", "-fopenmp"], extra_link_args=["-fopenmp"])],
     )
