@@ -62,6 +62,7 @@ def emit_forward(ctx: Any, x: View, taps: View, b: View | None, r: View | None, 
     rows = oh
     if ctx.threads > 1:  # a few items for each thread
         rows = min(oh, max(1, n * -(-c // channels) * oh // (4 * ctx.threads)))
+        rows = -(-oh // -(-oh // rows))  # blocks of about equal height
     ctx.emit("depthwise_forward", 2 * y.size * taps.shape[0] * taps.shape[1], x=x.nhw, w=taps.arg(0, 1), b=b,
              r=r and r.nhw, y=y.nhw, N=n, C=c, H=h, W=width, OH=oh, OW=ow, KH=taps.shape[0], KW=taps.shape[1],
              stride=geo.stride, pad=geo.pad, dilation=geo.dilation, lo=lo, hi=hi, rows=rows,

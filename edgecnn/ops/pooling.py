@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
+from ._convolution import as_row, flat_pixels
 from ._elementwise import map_views
 from .base import REQUIRED, Node, Op, TensorSpec
 from .conv import padding, planes_of, volume_of
@@ -17,6 +18,7 @@ from .view import Arg, View
 
 WINDOW: dict[str, Any] = {"kernel_shape": REQUIRED, "strides": None, "pads": None, "dilations": None,
                           "ceil_mode": 0, "auto_pad": "NOTSET"}
+PARTS = 8  # bands of rows of a picture, whose means are computed apart
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,10 @@ class GlobalLpPool(GlobalPool, LpPool):
 
 
 class GlobalAveragePool(GlobalPool):
-    """Mean over the image, summed in double precision over blocks of pixels."""
+    """Mean over the image, summed in double precision over blocks of pixels.
+
+    Of a few images the means of bands of rows first: threads then read the pixels that they have written and will write,
+    where a split by channels would send every line of memory to the other core and back."""
 
     name = "GlobalAveragePool"
     average = True
@@ -269,9 +274,22 @@ class GlobalAveragePool(GlobalPool):
     def lower(self, ctx, node):
         x, y = ctx.image(node.inputs[0]), ctx.output(node.outputs[0])
         n, c, h, w = x.shape
-        if x.strides[2] == w * x.strides[3] or w == 1:  # rows without gaps: one long row
+        parts = next(k for k in range(PARTS, 0, -1) if h % k == 0)
+        if flat_pixels(x) and n < PARTS and parts > 1:
+            x = as_row(x)
+            pixels = h * w // parts
+            bands = replace(x, shape=(n * parts, c, 1, pixels), strides=(pixels * x.strides[3], *x.strides[1:]))
+            x = ctx.temp((n * parts, c))
+            self.emit_mean(ctx, bands, x)
+            x = replace(x, shape=(n, c, 1, parts), strides=(parts * c, 1, 0, c))
+        elif x.strides[2] == w * x.strides[3] or w == 1:  # rows without gaps: one long row
             x = replace(x, shape=(n, c, 1, h * w), strides=(*x.strides[:2], 0, x.strides[2 if w == 1 else 3]))
-        ctx.emit("global_average", 4 * x.size, x=x.nhw, y=y.arg(0), N=n, C=c, H=x.shape[2], W=x.shape[3])
+        self.emit_mean(ctx, x, y)
+
+    @staticmethod
+    def emit_mean(ctx, x, y):
+        n, c, h, w = x.shape
+        ctx.emit("global_average", 4 * x.size, x=x.nhw, y=y.arg(0), N=n, C=c, H=h, W=w)
 
 
 class PoolBackward(Op):
