@@ -74,10 +74,7 @@ class SpaceToDepth(Blocks):
         return self.rearrange(g, node, (n, c, h // b, b, w // b, b), order)
 
     def export_form(self, g, node, opset):
-        """The attribute is younger than the operator."""
-        if opset >= 28:
-            return False
-        if self.attr(node, "mode") == "CRD":
-            return self.simplify(g, node)
-        node.attrs.pop("mode", None)
+        """The attribute is younger than the operator, and DCR is what it did without."""
+        if self.attr(node, "mode") == "DCR":
+            node.attrs.pop("mode", None)
         return False
