@@ -28,6 +28,37 @@ enum { AHEAD = 8 };  /* steps that the weights of the present panel are fetched 
 enum { PER_BASE = 5, BASES = (MR + PER_BASE - 1) / PER_BASE };
 #define OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
+/* y = clamp(sums + r) of a tile; full: all its channels exist, residual: there is an r. */
+INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const tile_out *o0, const tile_out *o1,
+                      int full, int residual) {
+    const vf lo = splat(o0->lo), hi = splat(o0->hi);
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) {
+        const tile_out *o = i < split ? o0 : o1;
+        const int64_t px = i < split ? i : i - split;
+#pragma GCC unroll 2
+        for (int j = 0; j < nv; j++) {
+            const int64_t n = nc - j * VL;
+            const float *r = o->r + px * o->r_w + j * VL;
+            float *y = o->y + px * o->y_w + j * VL;
+            if (full || n >= VL) {
+                const vf v = residual ? acc[i][j] + load(r) : acc[i][j];
+                store(y, vmin(hi, vmax(lo, v)));
+            } else if (n > 0) {
+                const vf v = residual ? acc[i][j] + load_n(r, n) : acc[i][j];
+                store_n(y, vmin(hi, vmax(lo, v)), n);
+            }
+        }
+    }
+}
+
+INLINE void finish(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const tile_out *o0, const tile_out *o1) {
+    if (nc >= nv * VL && !o0->r) finish_as(mr, nv, split, acc, nc, o0, o1, 1, 0);
+    else if (nc >= nv * VL) finish_as(mr, nv, split, acc, nc, o0, o1, 1, 1);
+    else if (!o0->r) finish_as(mr, nv, split, acc, nc, o0, o1, 0, 0);
+    else finish_as(mr, nv, split, acc, nc, o0, o1, 0, 1);
+}
+
 /* `next` walks a line per step over weights that are wanted soon: the next panel's, whose first use would else wait for
  * memory (7x7x512: 87 GFLOP/s without, 130 with).
  *
@@ -41,12 +72,6 @@ INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, co
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) acc[i][j] = b ? load(b + j * VL) : splat(0);
     const int64_t xs = g->pixel;
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++) { /* the lines to be written come while the sums are made */
-        const float *y = i < split ? o0->y + i * o0->y_w : o1->y + (i - split) * o1->y_w;
-#pragma GCC unroll 2
-        for (int l = 0; l < nv * VL; l += LINE) __builtin_prefetch(y + l, 1, 3);
-    }
     for (int64_t kh = 0; kh < g->KH; kh++)
         for (int64_t t = 0; t < g->taps; t++) {
             const float *base[2][BASES];
@@ -116,26 +141,7 @@ INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, co
                     }
             }
         }
-    const vf lo = splat(o0->lo), hi = splat(o0->hi);
-#pragma GCC unroll 16
-    for (int i = 0; i < mr; i++) {
-        const tile_out *o = i < split ? o0 : o1;
-        const int64_t px = i < split ? i : i - split;
-#pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) {
-            int64_t n = nc - j * VL;
-            vf v = acc[i][j];
-            const float *r = o->r ? o->r + px * o->r_w + j * VL : 0;
-            float *y = o->y + px * o->y_w + j * VL;
-            if (n >= VL) {
-                if (r) v += load(r);
-                store(y, vmin(hi, vmax(lo, v)));
-            } else if (n > 0) {
-                if (r) v += load_n(r, n);
-                store_n(y, vmin(hi, vmax(lo, v)), n);
-            }
-        }
-    }
+    finish(mr, nv, split, acc, nc, o0, o1);
 }
 
 typedef void (*tile_fn)(const float *, const float *, const tap_grid *, const float *, const float *, const float *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,7 @@ class Lowering:
         self._placed: dict[str, View] = {}
         self._uses = graph.uses()
         self._readers: Counter = Counter()  # uses still to come of each buffer, by id
+        self._prepared: dict[tuple, View] = {}
         self._node: Node | None = None
         self._live = {id(a) for a in graph.params.values()}
 
@@ -180,6 +182,19 @@ class Lowering:
         """Float memory that outlives a run, for what is prepared once."""
         self.kept_bytes += 4 * size
         return self.constant(np.asarray(_core.Memory(size)))
+
+    def prepare(self, source: View, what: Any, size: int, write: Callable[[View, bool], None]) -> View:
+        """`size` floats that write(memory, once) makes from `source`. Where that is constant, when the plan is made and for
+        all who ask for the same (`what`); else at each run."""
+        if not self.is_constant(source):
+            memory = self.temp((size,))
+            write(memory, False)
+            return memory
+        key = (id(source.buffer.data), source.shape, source.strides, source.offset, what)
+        if key not in self._prepared:
+            self._prepared[key] = self.keep(size)
+            write(self._prepared[key], True)
+        return self._prepared[key]
 
     def emit(self, kernel: str, cost: float, once: bool = False, **args: Any) -> None:
         """Adds a step. args by the names of kernels.def: a View or Arg for a pointer (None for NULL), numbers, tuples.

@@ -92,11 +92,12 @@ def pack_weights(ctx: Any, w: View) -> View:
     """Weights (groups, OC/groups, C/groups, KH, KW) as the direct kernel reads them; once if they are constant."""
     groups, ocg, cg, kh, kw = w.shape
     size = groups * -(-ocg // ctx.isa["nr"]) * ctx.isa["nr"] * cg * kh * kw
-    once = ctx.is_constant(w)
-    packed = ctx.keep(size) if once else ctx.temp((size,))
-    ctx.emit("conv_pack_weights", 2 * size, once=once, w=w.arg(0, 1, 2, 3, 4), packed=packed,
-             OC=groups * ocg, C=groups * cg, KH=kh, KW=kw, groups=groups)
-    return packed
+
+    def write(packed: View, once: bool) -> None:
+        ctx.emit("conv_pack_weights", 2 * size, once=once, w=w.arg(0, 1, 2, 3, 4), packed=packed,
+                 OC=groups * ocg, C=groups * cg, KH=kh, KW=kw, groups=groups)
+
+    return ctx.prepare(w, "packed", size, write)
 
 
 def pack_bias(ctx: Any, b: View | None, groups: int) -> View | None:
@@ -137,20 +138,22 @@ def fold_columns(ctx: Any, f: Forward, columns: int) -> Forward:
     _, oc, c, kh, kw = f.w.shape
     stride = f.geometry.stride[1]
     shape = (1, columns * oc, c, kh, kw + (columns - 1) * stride)
-    once = ctx.is_constant(f.w)
-    if once:
-        flat = ctx.keep(math.prod(shape))
-    else:
-        flat = ctx.temp((math.prod(shape),))
-        ctx.fill(flat, 0.0)
-    w = replace(flat, shape=shape, strides=row_major(shape))
-    for i in range(columns):
-        ctx.copy(f.w, w.slice(1, i * oc, (i + 1) * oc).slice(4, i * stride, i * stride + kw), once)
-    b = None
-    if f.b is not None:
-        b = ctx.keep(columns * oc) if ctx.is_constant(f.b) else ctx.temp((columns * oc,))
+
+    def shifted(flat: View) -> View:
+        return replace(flat, shape=shape, strides=row_major(shape))
+
+    def write_weights(flat: View, once: bool) -> None:
+        if not once:
+            ctx.fill(flat, 0.0)
         for i in range(columns):
-            ctx.copy(f.b, b.slice(0, i * oc, (i + 1) * oc), ctx.is_constant(f.b))
+            ctx.copy(f.w, shifted(flat).slice(1, i * oc, (i + 1) * oc).slice(4, i * stride, i * stride + kw), once)
+
+    def write_bias(repeated: View, once: bool) -> None:
+        for i in range(columns):
+            ctx.copy(f.b, repeated.slice(0, i * oc, (i + 1) * oc), once)
+
+    w = shifted(ctx.prepare(f.w, ("folded", columns, stride), math.prod(shape), write_weights))
+    b = f.b and ctx.prepare(f.b, ("folded", columns), columns * oc, write_bias)
 
     def fold(v: View) -> View:
         return replace(v, shape=(v.shape[0], columns * oc, v.shape[2], v.shape[3] // columns),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -82,9 +83,8 @@ def as_image(ctx: Any, x: View) -> View:
 def pack_taps(ctx: Any, w: View) -> View:
     """Weights (C, 1, 1, KH, KW) as (KH, KW, C, 1, 1) without gaps; made once if they are constant."""
     w = w.transpose((3, 4, 0, 1, 2))
-    once = ctx.is_constant(w)
-    if once:
-        packed = ctx.keep(w.size).reshape(w.shape)
-    else:
-        packed = ctx.temp(w.shape, strides=row_major(w.shape))
-    return ctx.copy(w, packed, once)
+
+    def shaped(flat: View) -> View:
+        return replace(flat, shape=w.shape, strides=row_major(w.shape))
+
+    return shaped(ctx.prepare(w, "taps", w.size, lambda flat, once: ctx.copy(w, shaped(flat), once)))

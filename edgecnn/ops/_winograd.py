@@ -77,10 +77,11 @@ def transform_weights(ctx: Any, m: int, w: View) -> View:
     """Once if the weights are constant; then what they were packed into is not kept."""
     _, oc, c, _, _ = w.shape
     size = frequencies(m) * -(-oc // ctx.isa["nr"]) * ctx.isa["nr"] * (c + 1)
-    once = ctx.is_constant(w)
-    u = ctx.keep(size) if once else ctx.temp((size,))
-    ctx.emit("winograd_weights", 4 * size, once=once, packed=pack_weights(ctx, w), u=u, m=m, OC=oc, C=c)
-    return u
+
+    def write(u: View, once: bool) -> None:
+        ctx.emit("winograd_weights", 4 * size, once=once, packed=pack_weights(ctx, w), u=u, m=m, OC=oc, C=c)
+
+    return ctx.prepare(w, ("winograd", m), size, write)
 
 
 def winograd_forward(ctx: Any, f: Forward, m: int) -> None:
