@@ -19,7 +19,7 @@ cdef extern from "edgecnn.h" nogil:
     ctypedef struct ec_step:
         ec_kernel kernel
         const void *args
-        int64_t serial
+        int64_t section, thread
     const ec_signature ec_signatures[]
     const int64_t ec_kernel_count
     const ec_isa *ec_isa_at(int64_t i)
@@ -83,8 +83,8 @@ cdef class Program:
 
     Args:
         isa: name of the instruction set whose kernels run.
-        kernels, starts, serial: int64 (n,): of each step the kernel index, its first argument slot, 1 if it runs on
-            one thread.
+        kernels, starts: int64 (n,): of each step the kernel index and its first argument slot.
+        lanes: int64 (n, 2): its section and thread, as in edgecnn.h.
         slots: uint64 (m,), the argument blocks; a pointer slot holds a byte offset until it is relocated.
         relocations: int64 (k, 2) pairs (slot, base): base -1 is the arena, b >= 0 the b-th constant.
         constants: uint64 addresses; `keep` holds the arrays behind them alive.
@@ -101,7 +101,7 @@ cdef class Program:
     cdef int externals
     cdef uint64_t[::1] offsets
 
-    def __cinit__(self, str isa, int64_t[::1] kernels, int64_t[::1] starts, int64_t[::1] serial, uint64_t[::1] slots,
+    def __cinit__(self, str isa, int64_t[::1] kernels, int64_t[::1] starts, int64_t[:, ::1] lanes, uint64_t[::1] slots,
                   int64_t[:, ::1] relocations, uint64_t[::1] constants, object keep, int64_t arena_bytes,
                   int64_t[:, ::1] patches, uint64_t[::1] offsets, int externals):
         cdef const ec_isa *chosen = _isa_named(isa)
@@ -120,7 +120,7 @@ cdef class Program:
         for i in range(self.n):
             self.steps[i].kernel = chosen.kernels[kernels[i]]
             self.steps[i].args = &slots[starts[i]]
-            self.steps[i].serial = serial[i]
+            self.steps[i].section, self.steps[i].thread = lanes[i, 0], lanes[i, 1]
 
     def __dealloc__(self):
         ec_free(self.arena, self.arena_bytes)

@@ -13,6 +13,7 @@ import numpy as np
 from . import init
 from .config import get_num_threads
 from .errors import DTypeError, ModelError, ShapeError
+from .graph.bands import in_bands
 from .graph.ir import Graph, format_shape, specialise
 from .graph.passes import dead_code, optimise
 from .graph.plan import Plan, program_memory
@@ -152,9 +153,9 @@ class Model:
         graph = optimise(specialise(constant, shapes))
         batch, images = max((shape[0] for shape in shapes.values() if shape), default=0), images_at_once(graph)
         if images == batch or any(isinstance(spec.shape[0], int) for spec in constant.inputs.values()):
-            return graph, 1
+            return in_bands(graph, get_num_threads()), 1
         portion = {name: (images, *shape[1:]) for name, shape in shapes.items()}
-        return optimise(specialise(constant, portion)), batch // images
+        return in_bands(optimise(specialise(constant, portion)), get_num_threads()), batch // images
 
     def _constant_graph(self) -> Graph:
         return freeze_constants(self.graph, ())

@@ -32,14 +32,16 @@ extern const int64_t ec_kernel_count;
 const ec_isa *ec_isa_at(int64_t i); /* i-th compiled instruction set, best first; NULL past the end */
 int ec_isa_supported(int64_t i);    /* whether this CPU runs it */
 
-/* One step of a program. A serial step runs on thread 0 alone. */
+/* One step of a program. All threads share it if `thread` is -1; else that one runs it alone (of fewer threads, the one
+ * whose turn it is), without waiting for others between steps of the same section: what threads of a section write,
+ * only they read in it. */
 typedef struct {
     ec_kernel kernel;
     const void *args;
-    int64_t serial;
+    int64_t section, thread;
 } ec_step;
 
-/* Runs the steps in order on nthreads threads (one OpenMP region; a barrier between steps that are not both serial).
+/* Runs the steps in order on nthreads threads (one OpenMP region; a barrier between steps but of one section).
  * Denormals are flushed inside and the caller's floating-point mode is restored. In a forked child, where OpenMP's
  * threads no longer exist, everything runs on the calling thread. ns, if not NULL, receives each step's nanoseconds. */
 void ec_run(const ec_step *steps, int64_t n, int nthreads, int64_t *ns);

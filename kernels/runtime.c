@@ -81,7 +81,7 @@ static void run_serial(const ec_step *steps, int64_t n, int64_t *ns) {
 
 static int any_parallel(const ec_step *steps, int64_t n) {
     for (int64_t i = 0; i < n; i++)
-        if (!steps[i].serial) return 1;
+        if (steps[i].thread) return 1;
     return 0;
 }
 
@@ -101,19 +101,16 @@ void ec_run(const ec_step *steps, int64_t n, int nthreads, int64_t *ns) {
         team = omp_get_num_threads();
 #endif
         fp_mode mode = flush_denormals();
-        int64_t start = ns ? now_ns() : 0;
         for (int64_t i = 0; i < n; i++) {
-            if (i && !(steps[i].serial && steps[i - 1].serial)) barrier(&b, team);
-            if (ns && tid == 0) { /* the time to the barrier, so that waiting for the slowest thread counts */
-                int64_t t = now_ns();
-                if (i) ns[i - 1] += t - start;
-                start = t;
-            }
-            if (!steps[i].serial) steps[i].kernel(steps[i].args, tid, team);
-            else if (tid == 0) steps[i].kernel(steps[i].args, 0, 1);
+            const int own = steps[i].thread >= 0;
+            if (i && !(own && steps[i - 1].thread >= 0 && steps[i].section == steps[i - 1].section)) barrier(&b, team);
+            const int64_t start = ns ? now_ns() : 0;
+            if (!own) steps[i].kernel(steps[i].args, tid, team);
+            else if (tid == steps[i].thread % team) steps[i].kernel(steps[i].args, 0, 1);
+            else continue;
+            if (ns && !own) barrier(&b, team); /* waiting for the slowest thread counts */
+            if (ns && (own || tid == 0)) ns[i] += now_ns() - start;
         }
-        if (team > 1) barrier(&b, team);
-        if (ns && tid == 0) ns[n - 1] += now_ns() - start;
         restore_fp(mode);
     }
 }

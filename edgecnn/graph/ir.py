@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -167,7 +167,7 @@ class Graph:
     def copy(self) -> Graph:
         """A copy whose nodes and tables can be changed; arrays are shared."""
         return Graph(dict(self.inputs), list(self.outputs),
-                     [Node(n.op, list(n.inputs), list(n.outputs), dict(n.attrs), n.name) for n in self.nodes],
+                     [replace(n, inputs=list(n.inputs), outputs=list(n.outputs), attrs=dict(n.attrs)) for n in self.nodes],
                      dict(self.params), dict(self.constants), dict(self.specs))
 
     # ---- checking ----------------------------------------------------------------------------------------------

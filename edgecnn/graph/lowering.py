@@ -13,13 +13,16 @@ import numpy as np
 from .. import _core
 from ..config import chosen_isa
 from ..errors import EdgeCNNError, UnsupportedError
-from ..ops import Node, TensorSpec, get_op
+from ..ops import Lane, Node, TensorSpec, get_op
 from ..ops.view import Arg, Buffer, View, channels_last, collapse, row_major
 from .ir import Graph
 
 ITEM = {"float32": 4, "int64": 8}
 C_TYPES = {"float": "float32", "int64_t": "int64"}
 SERIAL_BELOW = 500_000  # FLOPs or half bytes: some 3 us on a fast core, less than waking and joining a second one pays
+
+
+SERIAL = Lane(0, 0)  # of little work
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,12 @@ KERNELS = {name: (index, _parse(fields)) for index, (name, fields) in enumerate(
 
 @dataclass
 class Step:
-    """One call of a kernel; cost as in Lowering.emit, algorithm as chosen for its node, "" where there is no choice."""
+    """One call of a kernel. lane: None if the threads share it; cost as in Lowering.emit, algorithm as chosen for its node,
+    "" where there is no choice."""
 
     kernel: str
     args: dict[str, Any]
-    serial: bool
+    lane: Lane | None
     node: Node | None
     cost: float
     algorithm: str
@@ -61,11 +65,12 @@ class Step:
 class Lowering:
     """What an operator's `lower` works with.
 
-    Attributes: isa (lanes, mr, nr, x_block_bytes), threads (the number the program is made for), steps, algorithm (an
+    Attributes: isa (lanes, mr, nr, x_block_bytes), threads (the number that runs the present node), steps, algorithm (an
     operator that chooses between several says here which, for reports)."""
 
     def __init__(self, graph: Graph, threads: int, options: dict[str, Any] | None = None):
-        self.graph, self.threads, self.options = graph, threads, options or {}
+        self.graph, self.options = graph, options or {}
+        self._threads = threads
         self.isa_name, self.isa = chosen_isa()
         self.steps: list[Step] = []
         self.once: list[Step] = []
@@ -81,6 +86,10 @@ class Lowering:
         self._prepared: dict[tuple, View] = {}
         self._node: Node | None = None
         self._live = {id(a) for a in graph.params.values()}
+
+    @property
+    def threads(self) -> int:
+        return 1 if self._node and self._node.lane else self._threads
 
     # ---- values ------------------------------------------------------------------------------------------------
     def spec(self, value: str) -> TensorSpec:
@@ -120,6 +129,8 @@ class Lowering:
         """Whether the memory behind `value` is free after the present node: nobody reads it later, no other input of the
         node lies in it, and it is no constant or user memory."""
         buffer = self.input(value).buffer
+        if self._node and self._node.lane != buffer.lane:
+            return False  # other lanes may still read it
         mine = [v for v in self._node.inputs if v in self._views and self._views[v].buffer is buffer] if self._node else []
         return (buffer.data is None and buffer.external is None and mine == [value]
                 and self._readers[id(buffer)] == 1)
@@ -201,7 +212,7 @@ class Lowering:
 
         cost: the larger of its FLOPs and half its bytes; little work runs on one thread.
         once: run it when the plan is made, not at every run; all its buffers are constants or from `keep`."""
-        fields = KERNELS[kernel][1]
+        fields, lane = KERNELS[kernel][1], self._node.lane if self._node else None
         names = {f.name for f in fields}
         if names != set(args):
             raise EdgeCNNError(f"kernel {kernel} takes {sorted(names)}, got {sorted(args)}")
@@ -213,9 +224,11 @@ class Lowering:
                 if view.dtype != field.dtype or len(strides) != field.count:
                     raise EdgeCNNError(f"kernel {kernel}: {field.name} wants {field.dtype} with {field.count} strides, "
                                        f"got {view.dtype} with {len(strides)}")
-                view.buffer.used_at(len(self.steps))
+                view.buffer.used_at(len(self.steps), lane)
         steps = self.once if once else self.steps
-        steps.append(Step(kernel, args, cost < SERIAL_BELOW, self._node, cost, self.algorithm))
+        if lane is None and cost < SERIAL_BELOW:
+            lane = SERIAL
+        steps.append(Step(kernel, args, lane, self._node, cost, self.algorithm))
 
     @staticmethod
     def loops(rank: int, *views: View) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
@@ -272,6 +285,18 @@ class Lowering:
         for name, view in outputs.items():
             if self._views[name].buffer is not view.buffer:
                 self.copy(self._views[name], view)
+        self._outlive_sections()
+
+    def _outlive_sections(self) -> None:
+        """What lanes share lives as long as the section: they run at the same time, each at its own pace."""
+        sections: dict[int, list[int]] = {}
+        for i, step in enumerate(self.steps):
+            if step.lane and step.lane.section:
+                sections.setdefault(step.lane.section, []).append(i)
+        for steps in sections.values():
+            for buffer in self.buffers:
+                if buffer.lane is None and buffer.first <= steps[-1] and steps[0] <= buffer.last:
+                    buffer.first, buffer.last = min(buffer.first, steps[0]), max(buffer.last, steps[-1])
 
     def _has_nothing_to_do(self, node: Node) -> bool:
         """Whether no result has elements; then they only get their places."""
@@ -306,7 +331,7 @@ class Lowering:
         return _core.Program(
             self.isa_name,
             np.array([KERNELS[s.kernel][0] for s in steps], np.int64), np.array(starts, np.int64),
-            np.array([s.serial for s in steps], np.int64),
+            np.array([(s.lane.section, s.lane.thread) if s.lane else (-1, -1) for s in steps], np.int64).reshape(-1, 2),
             np.frombuffer(b"".join(slots), np.uint64).copy(),
             np.array(relocations, np.int64).reshape(-1, 2),
             np.array([a.ctypes.data for a in bases], np.uint64), bases, arena_bytes,

@@ -18,7 +18,7 @@ def plan_arena(buffers: Iterable[Buffer]) -> int:
     total = 0
     for buffer in sorted((b for b in buffers if b.used), key=lambda b: (-b.nbytes, b.first)):
         size = _padded(buffer.nbytes)
-        alive = sorted((b for b in placed if b.first <= buffer.last and buffer.first <= b.last), key=lambda b: b.offset)
+        alive = sorted((b for b in placed if _together(b, buffer)), key=lambda b: b.offset)
         best, best_gap, end = None, None, 0
         for other in alive:
             gap = other.offset - end
@@ -29,6 +29,13 @@ def plan_arena(buffers: Iterable[Buffer]) -> int:
         total = max(total, buffer.offset + size)
         placed.append(buffer)
     return total
+
+
+def _together(a: Buffer, b: Buffer) -> bool:
+    """Whether both may be needed at the same time."""
+    if a.lane and b.lane and a.lane.section == b.lane.section and a.lane != b.lane:
+        return True
+    return a.first <= b.last and b.first <= a.last
 
 
 def _padded(nbytes: int) -> int:

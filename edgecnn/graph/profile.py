@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..ops import Lane
 from ..ops.view import Arg, View
 from .ir import Graph
 from .lowering import ITEM, KERNELS, Lowering, Step
@@ -17,7 +19,7 @@ PEAK_STEPS, PEAK_ITEMS, PEAK_RUNS = 1 << 16, 16, 8  # some 10 ms a run, so that 
 
 @dataclass(frozen=True)
 class StepProfile:
-    """One step of a plan, over all portions of the batch.
+    """One step of a plan, over all portions of the batch and all bands of rows (graph/bands.py).
 
     Attributes:
         layer: the node it was made for, by its name or its first output; "" for a copy of a result to the user's memory.
@@ -45,7 +47,8 @@ def profile(plan: Plan, inputs: list[np.ndarray], runs: int = 20, warm_up: int =
     for ns in times:
         plan.run(*inputs, ns=ns)
     medians = np.median(times, axis=0)
-    return [_describe(step, float(t) / 1e9, plan.portions) for step, t in zip(plan.steps, medians, strict=True)]
+    described = [_describe(step, float(t) / 1e9, plan.portions) for step, t in zip(plan.steps, medians, strict=True)]
+    return list(_joined(plan.steps, described))
 
 
 def _describe(step: Step, seconds: float, portions: int) -> StepProfile:
@@ -53,6 +56,23 @@ def _describe(step: Step, seconds: float, portions: int) -> StepProfile:
     flops = step.cost if step.cost > traffic / 2 else 0  # the cost is the larger of FLOPs and half the bytes
     return StepProfile(node.name or node.outputs[0] if node else "", node.op if node else "", step.kernel, step.algorithm,
                        seconds, portions * flops, portions * traffic)
+
+
+def _joined(steps: list[Step], described: list[StepProfile]) -> Iterator[StepProfile]:
+    """The bands of a node as one step, in the time that the threads need for them together."""
+    lanes: dict[int, set[Lane]] = {}
+    groups: dict[tuple, list[StepProfile]] = {}
+    for i, (step, one) in enumerate(zip(steps, described, strict=True)):
+        if step.lane and step.lane.section:
+            lanes.setdefault(step.lane.section, set()).add(step.lane)
+            key: tuple = (step.lane.section, one.layer, one.op, one.kernel, one.algorithm)
+        else:
+            key = (i,)
+        groups.setdefault(key, []).append(one)
+    for key, group in groups.items():
+        threads = len(lanes[key[0]]) if len(key) > 1 else 1
+        yield replace(group[0], seconds=sum(s.seconds for s in group) / threads, flops=sum(s.flops for s in group),
+                      bytes=sum(s.bytes for s in group))
 
 
 def traffic_bytes(step: Step) -> int:

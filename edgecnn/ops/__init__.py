@@ -3,9 +3,9 @@
 import importlib
 import pkgutil
 
-from .base import Node, Op, TensorSpec
+from .base import Lane, Node, Op, Rows, TensorSpec
 
-__all__ = ["Node", "Op", "TensorSpec", "all_ops", "get_op", "has_op"]
+__all__ = ["Lane", "Node", "Op", "Rows", "TensorSpec", "all_ops", "get_op", "has_op"]
 
 _registry: dict[str, Op] = {}
 

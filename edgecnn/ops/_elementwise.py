@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..errors import DTypeError, ShapeError, UnsupportedError
-from .base import Node, Op, TensorSpec, axis_of, broadcast_shape, same_spec, seen_constant
+from .base import Node, Op, Rows, TensorSpec, axis_of, broadcast_shape, same_spec, seen_constant
 from .reshape import reshape_to
 from .view import Arg, View
 
@@ -82,6 +82,9 @@ class Activation(Op):
 
     def before_transpose(self, g, node, perm):
         return perm
+
+    def by_row(self, g, node):
+        return Rows()
 
     def gradient(self, g, node, dy, needs):
         kept = node.outputs[0] if self.slope_from_output else node.inputs[0]
@@ -176,6 +179,14 @@ class Arithmetic(Op):
             if value in known and any(n != 1 for n in shape):
                 node.inputs[index] = _transposed(g, value, (*[1] * (len(perm) - len(shape)), *shape), back)
         return perm
+
+    def by_row(self, g, node):
+        """Where A has the output's shape and B its height, or a single row."""
+        a, b, y = (g.spec(v) for v in (*node.inputs, *node.outputs))
+        height = b.shape[-2] if b.rank > 1 else 1
+        if a.shape != y.shape or height > 1 and b.rank < y.rank:
+            return None
+        return Rows(others=(1,) if height > 1 else ())
 
     def simplify(self, g, node):
         if node.attrs.get("axis") is None:

@@ -13,9 +13,12 @@ SCATTER_FLOPS = {4: 340, 2: 110}  # the same of an output transform
 
 
 def accepts_forward(f: Forward) -> bool:
-    groups, _, _, kh, kw = f.w.shape
-    return (groups == 1 and (kh, kw) == (3, 3) and f.geometry.stride == f.geometry.dilation == (1, 1)
-            and f.x.is_image and f.y.is_image)
+    return suits(f.w.shape[0], f.w.shape[3:], f.geometry) and f.x.is_image and f.y.is_image
+
+
+def suits(groups: int, kernel: tuple[int, ...], geo: Geometry) -> bool:
+    """Whether convolutions of this kind can be computed so."""
+    return groups == 1 and kernel == (3, 3) and geo.stride == geo.dilation == (1, 1)
 
 
 def accepts_backward_data(dy: View, w: View, dx: View, geo: Geometry) -> bool:

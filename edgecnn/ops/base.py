@@ -30,18 +30,48 @@ class TensorSpec:
         return len(self.shape)
 
 
+@dataclass(frozen=True)
+class Lane:
+    """Nodes of one section of a plan that several threads run at the same time, each those of its lane in order."""
+
+    section: int
+    thread: int
+
+
 @dataclass
 class Node:
-    """One operation: inputs and outputs are value names, "" for an absent optional input."""
+    """One operation: inputs and outputs are value names, "" for an absent optional input; lane: in plans, None if all
+    threads share the node."""
 
     op: str
     inputs: list[str]
     outputs: list[str]
     attrs: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    lane: Lane | None = None
 
     def __str__(self) -> str:
         return f"{self.op}({self.name or self.outputs[0]})"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How rows (axis 2) of an output follow from rows of the first input: row i reads the `span` rows from i * stride -
+    before on, those outside the picture as padding; and row i of each of the inputs `others`."""
+
+    span: int = 1
+    stride: int = 1
+    before: int = 0
+    others: tuple[int, ...] = ()
+
+    def read(self, begin: int, end: int, height: int) -> tuple[int, int]:
+        """The rows of an input of `height` rows that the output rows [begin, end) read."""
+        return max(0, begin * self.stride - self.before), min(height, (end - 1) * self.stride - self.before + self.span)
+
+    def outside(self, begin: int, end: int, height: int) -> tuple[int, int]:
+        """The rows of padding that they read above and below."""
+        return (max(0, self.before - begin * self.stride),
+                max(0, (end - 1) * self.stride - self.before + self.span - height))
 
 
 class Op:
@@ -170,6 +200,14 @@ class Op:
         """Lets the node work on its inputs as they were before a transpose by `perm`: adapts its attributes and constant
         inputs. Returns the transpose that its outputs need instead, None if it cannot."""
         return None
+
+    def by_row(self, g, node: Node) -> Rows | None:
+        """How the node works row by row, with the same bits whatever rows it computes at once; None if it does not."""
+        return None
+
+    def band(self, g, node: Node, above: int, below: int) -> dict[str, Any]:
+        """Attributes for computing a band of rows that reads so many rows of padding above and below."""
+        return node.attrs
 
     def is_residual_add(self, g, node: Node) -> bool:
         """Whether the node adds two values of the same shape."""

@@ -9,8 +9,9 @@ import numpy as np
 from ..errors import ShapeError, UnsupportedError
 from . import _convolution as conv
 from ._algorithms import BACKWARD_DATA, BACKWARD_WEIGHTS, FORWARD, choose
+from ._winograd import suits
 from .axis_map import map_axis
-from .base import REQUIRED, Node, Op, TensorSpec
+from .base import REQUIRED, Node, Op, Rows, TensorSpec
 from .reshape import reshape_to
 from .view import row_major
 
@@ -33,6 +34,12 @@ def padding(node: Node, size: Sequence[int], kernel: Sequence[int], strides, dil
         before.append(less if auto_pad == "SAME_UPPER" else total - less)
         after.append(total - before[-1])
     return before, after
+
+
+def ends(geo: conv.Geometry, size: Sequence[int], kernel: Sequence[int], out: Sequence[int]) -> list[int]:
+    """How far the last window of each axis reaches beyond an input of `size` pixels; less than 0 if not to its end."""
+    return [(o - 1) * s + (k - 1) * d + 1 - p - i
+            for o, s, k, d, p, i in zip(out, geo.stride, kernel, geo.dilation, geo.pad, size, strict=True)]
 
 
 def planes_of(g, value: str) -> str:
@@ -86,12 +93,11 @@ class Conv(Op):
         geo, out = self.geometry(node, x, w)
         n, c, depth, *size = x.shape
         source, kernel = node.inputs[0], w.shape[2:]
-        ends = [(o - 1) * s + (k - 1) * d + 1 - p - i for o, s, k, d, p, i in
-                zip(out, geo.stride, kernel, geo.dilation, geo.pad, x.shape[2:], strict=True)]
+        after = ends(geo, x.shape[2:], kernel, out)
         attrs = {**node.attrs, "auto_pad": "NOTSET", "kernel_shape": None, "strides": geo.stride[-2:],
-                 "dilations": geo.dilation[-2:], "pads": (*geo.pad[-2:], *ends[-2:])}
+                 "dilations": geo.dilation[-2:], "pads": (*geo.pad[-2:], *after[-2:])}
         if x.rank == 3:
-            attrs |= {"strides": (1, *geo.stride), "dilations": (1, *geo.dilation), "pads": (0, *geo.pad, 0, *ends)}
+            attrs |= {"strides": (1, *geo.stride), "dilations": (1, *geo.dilation), "pads": (0, *geo.pad, 0, *after)}
             pictures = reshape_to(g, source, (n, c, 1, depth))
             weights = reshape_to(g, node.inputs[1], (*w.shape[:2], 1, *kernel))
         else:
@@ -167,6 +173,23 @@ class Conv(Op):
         node.attrs["pads"] = tuple(p + q for p, q in zip(own or (0, 0, 0, 0), (*before, *after), strict=True))
         node.attrs["auto_pad"] = "NOTSET"
         return True
+
+    def by_row(self, g, node):
+        """Not where Winograd may be taken: its rounding depends on where the tiles begin."""
+        x, w = (g.spec(v) for v in node.inputs[:2])
+        if x.rank != 4 or g.value_of(node.inputs[1]) is None:
+            return None
+        geo, out = self.geometry(node, x, w)
+        span, kernel = (w.shape[2] - 1) * geo.dilation[0] + 1, w.shape[2:]
+        if suits(self.attr(node, "group"), kernel, geo) or max(geo.pad[0], ends(geo, x.shape[2:], kernel, out)[0]) >= span:
+            return None
+        return Rows(span, geo.stride[0], geo.pad[0], (3,) if len(node.inputs) > 3 else ())
+
+    def band(self, g, node, above, below):
+        x, w = (g.spec(v) for v in node.inputs[:2])
+        geo, out = self.geometry(node, x, w)
+        right = ends(geo, x.shape[2:], w.shape[2:], out)[1]
+        return {**node.attrs, "auto_pad": "NOTSET", "pads": (above, geo.pad[1], below, right)}
 
     def lower(self, ctx, node):
         geo, _ = self.geometry(node, ctx.spec(node.inputs[0]), ctx.spec(node.inputs[1]))

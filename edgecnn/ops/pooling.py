@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ShapeError, UnsupportedError
 from ._convolution import as_row, flat_pixels
 from ._elementwise import map_views
-from .base import REQUIRED, Node, Op, TensorSpec
+from .base import REQUIRED, Node, Op, Rows, TensorSpec
 from .conv import padding, planes_of, volume_of
 from .reshape import reshape_to
 from .view import Arg, View
@@ -150,6 +150,17 @@ class MaxPool(Pool):
                        storage_order=self.attr(node, "storage_order"))
             return True
         return super().simplify(g, node)
+
+    def by_row(self, g, node):
+        x = g.spec(node.inputs[0])
+        if x.rank != 4:
+            return None
+        w = self.window(node, x)
+        return Rows((w.kernel[0] - 1) * w.dilation[0] + 1, w.stride[0], w.pad[0])
+
+    def band(self, g, node, above, below):
+        w = self.window(node, g.spec(node.inputs[0]))
+        return {**node.attrs, "auto_pad": "NOTSET", "pads": (above, w.pad[1], below, w.pad[3])}
 
 
 class MaxIndices(Op):

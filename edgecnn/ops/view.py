@@ -18,6 +18,7 @@ class Buffer:
     external: int | None = None
     first: int = -1  # steps of first and last use: the lifetime in the arena; -1 if never used
     last: int = -1
+    lane: Any = None  # the base.Lane of all uses; None where others use it too
     offset: int = 0  # in the arena, bytes
     label: str = ""
 
@@ -25,7 +26,8 @@ class Buffer:
     def used(self) -> bool:
         return self.first >= 0
 
-    def used_at(self, step: int) -> None:
+    def used_at(self, step: int, lane: Any) -> None:
+        self.lane = lane if lane == self.lane or not self.used else None
         self.first = min(self.first, step) if self.used else step
         self.last = max(self.last, step)
 
