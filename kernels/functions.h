@@ -30,7 +30,8 @@ INLINE vf vtanh(vf x) {
     return blend(vabs(x) < 0.625f, s * z * x + x, blend(x < 0.0f, -far, far));
 }
 
-INLINE vf vsigmoid(vf x) { return vreciprocal(1.0f + vexp(vmin(splat(88), -x))); }
+/* Beyond the limits it is 0 and 1 to the bit. */
+INLINE vf vsigmoid(vf x) { return vreciprocal(1.0f + vexp_near(-vmin(splat(104), vmax(splat(-88), x)))); }
 
 /* exp(x) - 1 by tanh(x/2), for x <= 0: nothing cancels. */
 INLINE vf vexpm1(vf x) {

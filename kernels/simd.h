@@ -146,22 +146,23 @@ INLINE vf vscale(vf y, vf n) {
 #endif
 }
 
-/* exp(x) within 2 ulp for the finite range, 0 below it, inf above it, NaN for NaN: 2^n times a degree-6 polynomial of
- * the rest in [-ln2/2, ln2/2] (Cephes expf's reduction). */
-INLINE vf vexp(vf x) {
-    vf in = vmin(splat(89), vmax(splat(-104), x)); /* where the result is inf and 0 */
-    vf t = in * 1.44269504f;
-    vf n = (t + 12582912.0f) - 12582912.0f; /* round to nearest: adds and removes 1.5 * 2^23 */
-    vf r = in - n * 0.693359375f;
+/* exp(x) within 2 ulp for |x| <= 104: 2^n times a polynomial of the rest in [-ln2/2, ln2/2], fitted to the least largest
+ * relative error (3e-9). */
+INLINE vf vexp_near(vf x) {
+    const vf n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* round to nearest: adds and removes 1.5 * 2^23 */
+    vf r = x - n * 0.693359375f; /* ln2 in two parts, of which the first has so few bits that the product is exact */
     r = r + n * 2.12194440e-4f;
-    vf p = splat(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    return vscale(p * r * r + r + 1.0f, n);
+    vf p = splat(1.381454002e-3f);
+    p = p * r + 8.368745113e-3f;
+    p = p * r + 4.166839079e-2f;
+    p = p * r + 1.666652040e-1f;
+    p = p * r + 4.999999343e-1f;
+    p = p * r + 1.0f;
+    return vscale(p * r + 1.0f, n);
 }
+
+/* exp(x) within 2 ulp for the finite range, 0 below it, inf above it, NaN for NaN. */
+INLINE vf vexp(vf x) { return vexp_near(vmin(splat(89), vmax(splat(-104), x))); } /* where it is inf and 0 */
 
 /* Exchanges rows and columns of VL vectors in log2(VL) stages: stage s swaps the off-diagonal s x s blocks. */
 #if defined(__AVX512F__)
