@@ -62,12 +62,24 @@ class Model:
     @property
     def outputs(self) -> dict[str, TensorSpec]:
         """Name -> shape and dtype; what follows from free dimensions is None."""
-        shapes = [self.input_shapes(batch) for batch in (1, 2)]
-        one, two = (specialise(self._constant_graph(), s) for s in shapes)
-        return {o: TensorSpec(tuple(a if a == b else None for a, b in zip(one.spec(o).shape, two.spec(o).shape,
-                                                                          strict=True)),
-                              self.edge_types.get(o, one.spec(o).dtype))
-                for o in self.graph.outputs}
+        specs = self._specs()
+        return {o: TensorSpec(specs[o].shape, self.edge_types.get(o, specs[o].dtype)) for o in self.graph.outputs}
+
+    def _specs(self) -> dict[str, TensorSpec]:
+        """Shape and dtype of every value; what follows from free dimensions is None."""
+        graph, shapes = self._constant_graph(), self.input_shapes()
+        larger = {name: tuple(n if isinstance(free, int) or axis == 1 else 2 * n
+                              for axis, (n, free) in enumerate(zip(shapes[name], spec.shape, strict=True)))
+                  for name, spec in self.graph.inputs.items()}
+        one = specialise(graph, shapes)
+        try:
+            two = specialise(graph, larger)
+        except ShapeError:  # it takes pictures of one size
+            two = specialise(graph, self.input_shapes(2))
+        values = [*self.graph.inputs, *self.graph.outputs, *(o for node in self.graph.nodes for o in node.outputs if o)]
+        return {v: TensorSpec(tuple(a if a == b else None for a, b in zip(one.spec(v).shape, two.spec(v).shape,
+                                                                          strict=True)), one.spec(v).dtype)
+                for v in values}
 
     def input_shapes(self, batch: int = 1) -> dict[str, tuple[int, ...]]:
         """Concrete input shapes: free batch as given, free height and width as the preprocessing says (or default_size)."""
@@ -75,8 +87,6 @@ class Model:
         shapes = {}
         for name, spec in self.graph.inputs.items():
             guess = (batch, 3, *size)
-            if not spec.shape:
-                raise ModelError(f"input {name!r} has no dimensions")
             shapes[name] = tuple(d if isinstance(d, int) else guess[i] if i < 4 else 1 for i, d in enumerate(spec.shape))
         return shapes
 
@@ -321,7 +331,7 @@ class Model:
 
         proto = export_model(self.graph, opset=opset, name=self.name, class_names=self.class_names,
                              preprocessing=self.preprocessing.to_json() if self.preprocessing else None,
-                             outputs=self.outputs)
+                             specs=self._specs(), edge_types=self.edge_types)
         write_atomically(path, proto.SerializeToString())
 
 

@@ -13,7 +13,7 @@ static void combine(float *y, int64_t ys, const float *x, int64_t xs, int64_t st
             vf sum = {0};
             for (int64_t t = 0; t < taps; t++) {
                 const float *p = x + index[t] * step + i;
-                sum += weight[t] * (m == VL ? load(p) : load_n(p, m));
+                sum += weight[t] * get(p, m);
             }
             if (m == VL) store(y + i, sum);
             else store_n(y + i, sum, m);

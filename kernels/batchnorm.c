@@ -12,18 +12,6 @@ enum { MEAN, REST, INV_STD, SCALE, SHIFT }; /* rows of the statistics */
 enum { GROUP = 256 };                       /* channels summed together, a multiple of every VL */
 enum { BLOCK = 64 };                        /* pixels of a block */
 
-INLINE vf get(const float *p, int64_t n) { return n == VL ? load(p) : load_n(p, n); }
-INLINE void put(float *p, vf v, int64_t n) {
-    if (n == VL) store(p, v);
-    else store_n(p, v, n);
-}
-
-/* Where pixel p of an image batch lies; strides n, h, w. */
-INLINE int64_t at(const int64_t *s, int64_t p, int64_t H, int64_t W) {
-    const int64_t row = p / W;
-    return row / H * s[0] + row % H * s[1] + p % W * s[2];
-}
-
 /* How many pixels from p on, not more than up to `end`, are a constant stride apart. */
 INLINE int64_t run(int64_t p, int64_t end, int64_t W) { return min64(W - p % W, end - p); }
 
@@ -77,7 +65,7 @@ DEFINE(batch_norm_partials) {
         const range r = slab(a->pixels, a->slabs, s);
         for (int64_t p = r.begin, n; p < r.end; p += n) {
             n = min64(BLOCK, run(p, r.end, a->W));
-            const float *x = a->x + at(a->x_s, p, a->H, a->W);
+            const float *x = a->x + pixel_offset(a->x_s, p, a->H, a->W);
             for (int64_t c = 0; c < C; c += GROUP)
                 block_statistics(x + c, step, n, min64(GROUP, C - c), p - r.begin, mean + c, m2 + c);
         }
@@ -154,9 +142,9 @@ DEFINE(batch_norm) {
     const range mine = share(a->pixels, tid, nthreads);
     for (int64_t p = mine.begin, n; p < mine.end; p += n) {
         n = run(p, mine.end, a->W);
-        const float *x = a->x + at(a->x_s, p, a->H, a->W);
-        float *y = a->y + at(a->y_s, p, a->H, a->W);
-        if (a->r) forward_run(1, a, x, a->r + at(a->r_s, p, a->H, a->W), y, n);
+        const float *x = a->x + pixel_offset(a->x_s, p, a->H, a->W);
+        float *y = a->y + pixel_offset(a->y_s, p, a->H, a->W);
+        if (a->r) forward_run(1, a, x, a->r + pixel_offset(a->r_s, p, a->H, a->W), y, n);
         else forward_run(0, a, x, 0, y, n);
     }
 }
@@ -219,8 +207,9 @@ DEFINE(batch_norm_backward_partials) {
         const range r = slab(a->pixels, a->slabs, s);
         for (int64_t p = r.begin, n; p < r.end; p += n) {
             n = min64(BLOCK, run(p, r.end, a->W));
-            const streams t = {a->dy + at(a->dy_s, p, a->H, a->W), a->x + at(a->x_s, p, a->H, a->W),
-                               a->y ? a->y + at(a->y_s, p, a->H, a->W) : 0, a->dz ? a->dz + at(a->dz_s, p, a->H, a->W) : 0,
+            const streams t = {a->dy + pixel_offset(a->dy_s, p, a->H, a->W), a->x + pixel_offset(a->x_s, p, a->H, a->W),
+                               a->y ? a->y + pixel_offset(a->y_s, p, a->H, a->W) : 0,
+                               a->dz ? a->dz + pixel_offset(a->dz_s, p, a->H, a->W) : 0,
                                a->dy_s[2], a->x_s[2], a->y_s[2], a->dz_s[2]};
             if (!a->clamped) block_sums(OPEN, 0, t, n, a->statistics, a->C, lo, hi, partials);
             else if (!a->y) block_sums(FROM_X, 0, t, n, a->statistics, a->C, lo, hi, partials);
@@ -284,8 +273,10 @@ DEFINE(batch_norm_backward_data) {
     const range mine = share(a->pixels, tid, nthreads);
     for (int64_t p = mine.begin, n; p < mine.end; p += n) {
         n = run(p, mine.end, a->W);
-        const streams t = {a->dy + at(a->dy_s, p, a->H, a->W), a->x ? a->x + at(a->x_s, p, a->H, a->W) : 0,
-                           a->y ? a->y + at(a->y_s, p, a->H, a->W) : 0, a->dx + at(a->dx_s, p, a->H, a->W),
+        const streams t = {a->dy + pixel_offset(a->dy_s, p, a->H, a->W),
+                           a->x ? a->x + pixel_offset(a->x_s, p, a->H, a->W) : 0,
+                           a->y ? a->y + pixel_offset(a->y_s, p, a->H, a->W) : 0,
+                           a->dx + pixel_offset(a->dx_s, p, a->H, a->W),
                            a->dy_s[2], a->x_s[2], a->y_s[2], a->dx_s[2]};
         if (a->coefficients) {
             if (!a->clamped) data_run(OPEN, 1, a, t, n);

@@ -350,7 +350,7 @@ INLINE void move_block(float *w, int64_t oc_step, int64_t n, const rows_of_w *r,
     for (int64_t l = 0; unpack && l < VL; l++)
         block[l] = l < m ? load(packed + place(r, row, l0 + l, Cg, taps)) : splat(0);
     for (int64_t j = 0; !unpack && j < VL; j++)
-        block[j] = j >= n ? splat(0) : m == VL ? load(w + j * oc_step) : load_n(w + j * oc_step, m);
+        block[j] = j >= n ? splat(0) : get(w + j * oc_step, m);
     transpose(block);
     for (int64_t l = 0; !unpack && l < m; l++) store(packed + place(r, row, l0 + l, Cg, taps), block[l]);
     for (int64_t j = 0; unpack && j < n; j++)

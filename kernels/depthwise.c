@@ -28,7 +28,7 @@ enum { INSIDE, EDGE, TAIL, VARIANTS };
 
 INLINE vf take(int variant, const float *p, int64_t n) { return variant == TAIL ? load_n(p, n) : load(p); }
 
-INLINE void put(int variant, float *p, vf v, int64_t n) {
+INLINE void give(int variant, float *p, vf v, int64_t n) {
     if (variant == TAIL) store_n(p, v, n);
     else store(p, v);
 }
@@ -62,7 +62,7 @@ INLINE void forward_strip(int P, int64_t KW, int S, int variant, const strip *sh
 #pragma GCC unroll 8
         for (int p = 0; p < P; p++) {
             if (s->r) acc[p] += take(variant, s->r + p * s->r_w + c, n);
-            put(variant, s->y + p * s->y_w + c, vmin(hi, vmax(lo, acc[p])), n);
+            give(variant, s->y + p * s->y_w + c, vmin(hi, vmax(lo, acc[p])), n);
         }
     }
 }
@@ -92,7 +92,7 @@ INLINE void weights_strip(int P, int64_t KW, int S, int variant, const strip *sh
                 }
             }
 #pragma GCC unroll 5
-            for (int64_t kw = 0; kw < KW; kw++) put(variant, dw + kw * s->w_w, acc[kw], n);
+            for (int64_t kw = 0; kw < KW; kw++) give(variant, dw + kw * s->w_w, acc[kw], n);
         }
     }
 }
@@ -107,7 +107,7 @@ INLINE void weights_any(int variant, const strip *shared) {
             for (int64_t kw = s->left; kw < s->right; kw++) {
                 const float *x = s->x + kh * s->x_h + kw * s->x_w + c;
                 float *dw = s->dw + kh * s->w_h + kw * s->w_w + c;
-                put(variant, dw, take(variant, dw, n) + take(variant, x, n) * dy, n);
+                give(variant, dw, take(variant, dw, n) + take(variant, x, n) * dy, n);
             }
     }
 }
@@ -258,7 +258,7 @@ DEFINE(depthwise_sum_slabs) {
                 float *dw = a->dw + c * a->dw_s[0] + kh * a->dw_s[1] + kw * a->dw_s[2];
                 vf sum = splat(0);
                 for (int64_t s = 0; s < a->count; s++, slab += size)
-                    sum += n == VL ? load(slab) : load_n(slab, n);
+                    sum += get(slab, n);
                 for (int64_t i = 0; i < n; i++) dw[i * a->dw_s[0]] = sum[i];
             }
 }

@@ -22,20 +22,7 @@ typedef struct {
 } plane;
 
 /* n <= VL elements that lie s apart. */
-INLINE vf fetch(const float *x, int64_t s, int64_t n) {
-    if (s == 0) return splat(*x);
-    if (s == 1) return n == VL ? load(x) : load_n(x, n);
-    vf v = {0};
-    for (int64_t i = 0; i < n; i++) v[i] = x[i * s];
-    return v;
-}
-
-INLINE void put(float *y, int64_t s, vf v, int64_t n) {
-    if (s == 1 && n == VL) store(y, v);
-    else if (s == 1) store_n(y, v, n);
-    else
-        for (int64_t i = 0; i < n; i++) y[i * s] = v[i];
-}
+INLINE vf fetch(const float *x, int64_t s, int64_t n) { return s == 0 ? splat(*x) : get_strided(x, s, n); }
 
 INLINE void map_rows(map f, const plane *t, int64_t as, int64_t bs, int64_t cs, int64_t ys) {
     const vf p = t->p, q = t->q;
@@ -44,10 +31,12 @@ INLINE void map_rows(map f, const plane *t, int64_t as, int64_t bs, int64_t cs, 
         float *y = t->y + r * t->y_r;
         int64_t i = 0;
         for (; i + VL <= t->cols; i += VL)
-            put(y + i * ys, ys, f(fetch(a + i * as, as, VL), fetch(b + i * bs, bs, VL), fetch(c + i * cs, cs, VL), p, q), VL);
+            put_strided(y + i * ys, ys,
+                        f(fetch(a + i * as, as, VL), fetch(b + i * bs, bs, VL), fetch(c + i * cs, cs, VL), p, q), VL);
         const int64_t n = t->cols - i;
         if (n)
-            put(y + i * ys, ys, f(fetch(a + i * as, as, n), fetch(b + i * bs, bs, n), fetch(c + i * cs, cs, n), p, q), n);
+            put_strided(y + i * ys, ys,
+                        f(fetch(a + i * as, as, n), fetch(b + i * bs, bs, n), fetch(c + i * cs, cs, n), p, q), n);
     }
 }
 
@@ -65,16 +54,6 @@ INLINE void map_plane(map f, int operands, plane t) {
     else map_rows(f, &t, t.a_c, t.b_c, t.c_c, t.y_c);
 }
 
-/* Of the first element of a line, an index over all loops but the last. */
-INLINE int64_t offset(int64_t line, const int64_t *dims, const int64_t *s) {
-    int64_t at = 0;
-    for (int d = RANK - 2; d >= 0; d--) {
-        at += line % dims[d] * s[d];
-        line /= dims[d];
-    }
-    return at;
-}
-
 /* Threads share the lines; few long ones are cut. */
 INLINE void walk(map f, int operands, const nest *t, int tid, int nthreads) {
     const int64_t *d = t->dims, rows = d[RANK - 2], cols = d[RANK - 1], lines = d[0] * d[1] * d[2] * d[3] * rows;
@@ -86,9 +65,11 @@ INLINE void walk(map f, int operands, const nest *t, int tid, int nthreads) {
         const int64_t n = cuts > 1 ? 1 : min64(rows - line % rows, mine.end - i);
         map_plane(f, operands, (plane){
             n, cuts > 1 ? min64(CUT, cols - c0) : cols, as[RANK - 2], as[RANK - 1], bs[RANK - 2], bs[RANK - 1],
-            cs[RANK - 2], cs[RANK - 1], ys[RANK - 2], ys[RANK - 1], t->a + offset(line, d, as) + c0 * as[RANK - 1],
-            t->b + offset(line, d, bs) + c0 * bs[RANK - 1], t->c + offset(line, d, cs) + c0 * cs[RANK - 1],
-            t->y + offset(line, d, ys) + c0 * ys[RANK - 1], splat(t->p), splat(t->q)});
+            cs[RANK - 2], cs[RANK - 1], ys[RANK - 2], ys[RANK - 1],
+            t->a + offset(line, d, as, RANK - 1) + c0 * as[RANK - 1],
+            t->b + offset(line, d, bs, RANK - 1) + c0 * bs[RANK - 1],
+            t->c + offset(line, d, cs, RANK - 1) + c0 * cs[RANK - 1],
+            t->y + offset(line, d, ys, RANK - 1) + c0 * ys[RANK - 1], splat(t->p), splat(t->q)});
         i += n;
     }
 }

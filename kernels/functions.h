@@ -6,6 +6,9 @@
 INLINE vf vabs(vf x) { return (vf)((vi)x & 0x7fffffff); }
 INLINE vf with_sign_of(vf sign, vf x) { return (vf)((vi)x | ((vi)sign & ~0x7fffffff)); } /* x >= 0 */
 
+/* The larger of m and x; NaN once either was. */
+INLINE vf larger(vf m, vf x) { return blend(m == m, vmax(m, x), m); }
+
 /* Lane by lane, for what has no vector form worth its lines. */
 INLINE vf each(float (*f)(float), vf x) {
     vf y;

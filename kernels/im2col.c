@@ -45,19 +45,6 @@ DEFINE(col2im) {
     }
 }
 
-/* n elements `stride` apart, at most a vector. */
-INLINE vf gather(const float *p, int64_t stride, int64_t n) {
-    if (stride == 1) return n >= VL ? load(p) : load_n(p, n);
-    vf v = {0};
-    for (int64_t i = 0; i < min64(n, VL); i++) v[i] = p[i * stride];
-    return v;
-}
-
-INLINE void scatter(float *p, int64_t stride, vf v, int64_t n) {
-    if (stride == 1 && n >= VL) store(p, v);
-    else for (int64_t i = 0; i < min64(n, VL); i++) p[i * stride] = v[i];
-}
-
 enum { ROWS = 4 }; /* of c at once: each vector of b is used as often */
 
 /* c = clamp(a b + bias + r, lo, hi): batch times c (M, N), a (M, K), b (K, N), bias (N) and r (M, N) or
@@ -72,23 +59,23 @@ DEFINE(gemm) {
         for (int64_t j = 0; j < ROWS; j++)
             am[j] = a->a + g * a->a_s[0] + (m + min64(j, rows - 1)) * a->a_s[1];
         for (int64_t n = 0; n < a->N; n += VL) {
-            const int64_t left = a->N - n;
+            const int64_t left = min64(VL, a->N - n);
             const float *b = a->b + g * a->b_s[0] + n * a->b_s[2];
             vf acc[ROWS] = {0};
             if (a->bias) {
                 const float *bias = a->bias + g * a->bias_s[0] + n * a->bias_s[1];
-                for (int j = 0; j < ROWS; j++) acc[j] = gather(bias, a->bias_s[1], left);
+                for (int j = 0; j < ROWS; j++) acc[j] = get_strided(bias, a->bias_s[1], left);
             }
             for (int64_t k = 0; k < a->K; k++) {
-                const vf bk = gather(b + k * a->b_s[1], a->b_s[2], left);
+                const vf bk = get_strided(b + k * a->b_s[1], a->b_s[2], left);
 #pragma GCC unroll 4
                 for (int j = 0; j < ROWS; j++) acc[j] += bk * am[j][k * a->a_s[2]];
             }
             const float *r = a->r ? a->r + g * a->r_s[0] + m * a->r_s[1] + n * a->r_s[2] : 0;
             float *c = a->c + g * a->c_s[0] + m * a->c_s[1] + n * a->c_s[2];
             for (int64_t j = 0; j < rows; j++) {
-                if (r) acc[j] += gather(r + j * a->r_s[1], a->r_s[2], left);
-                scatter(c + j * a->c_s[1], a->c_s[2], vmin(hi, vmax(lo, acc[j])), left);
+                if (r) acc[j] += get_strided(r + j * a->r_s[1], a->r_s[2], left);
+                put_strided(c + j * a->c_s[1], a->c_s[2], vmin(hi, vmax(lo, acc[j])), left);
             }
         }
     }

@@ -11,11 +11,6 @@ INLINE vf fetch(const float *x, int64_t n, float rest) {
     return v;
 }
 
-INLINE void put(float *y, vf v, int64_t n) {
-    if (n == VL) store(y, v);
-    else store_n(y, v, n);
-}
-
 /* A row of scores: its largest, the first place of that (-1 if there is none), and the sum of exp(x - max)
  * over all others. The largest itself gives exactly 1, and left out it cannot hide small terms: log1p(others)
  * is accurate for confident rows too. `others` is NaN if the row holds a NaN or +inf, or nothing but -inf. */

@@ -1,14 +1,6 @@
 /* Local response normalisation over channels-last images (Krizhevsky, Sutskever and Hinton 2012, section 3.3). */
 #include "functions.h"
 
-/* Where pixel p of an image batch lies; strides n, h, w. */
-INLINE int64_t at(const int64_t *s, int64_t p, int64_t H, int64_t W) {
-    const int64_t row = p / W;
-    return row / H * s[0] + row % H * s[1] + p % W * s[2];
-}
-
-INLINE vf get(const float *p, int64_t n) { return n == VL ? load(p) : load_n(p, n); }
-
 /* Channels c ... c + VL of a pixel, 0 where there are none. */
 INLINE vf channels(const float *x, int64_t c, int64_t C) {
     if (c >= 0 && c + VL <= C) return load(x + c);
@@ -22,8 +14,8 @@ DEFINE(lrn) {
     const int64_t C = a->C;
     const range mine = share(a->N * a->H * a->W, tid, nthreads);
     for (int64_t p = mine.begin; p < mine.end; p++) {
-        const float *x = a->x + at(a->x_s, p, a->H, a->W), *m = a->m + at(a->m_s, p, a->H, a->W);
-        float *y = a->y + at(a->y_s, p, a->H, a->W);
+        const float *x = a->x + pixel_offset(a->x_s, p, a->H, a->W), *m = a->m + pixel_offset(a->m_s, p, a->H, a->W);
+        float *y = a->y + pixel_offset(a->y_s, p, a->H, a->W);
         for (int64_t c = 0; c < C; c += VL) {
             const int64_t n = min64(VL, C - c);
             vf sum = splat(0);
@@ -32,9 +24,7 @@ DEFINE(lrn) {
                 sum += v * v;
             }
             const vf s = sum * (float)a->scale + (float)a->bias;
-            const vf r = get(m + c, n) * vexp(vlog(s) * (float)a->exponent);
-            if (n == VL) store(y + c, r);
-            else store_n(y + c, r, n);
+            put(y + c, get(m + c, n) * vexp(vlog(s) * (float)a->exponent), n);
         }
     }
 }
@@ -44,16 +34,14 @@ DEFINE(lrn_backward) {
     const int64_t C = a->C;
     const range mine = share(a->N * a->H * a->W, tid, nthreads);
     for (int64_t p = mine.begin; p < mine.end; p++) {
-        const float *x = a->x + at(a->x_s, p, a->H, a->W), *g = a->g + at(a->g_s, p, a->H, a->W);
-        const float *t = a->t + at(a->t_s, p, a->H, a->W);
-        float *dx = a->dx + at(a->dx_s, p, a->H, a->W);
+        const float *x = a->x + pixel_offset(a->x_s, p, a->H, a->W), *g = a->g + pixel_offset(a->g_s, p, a->H, a->W);
+        const float *t = a->t + pixel_offset(a->t_s, p, a->H, a->W);
+        float *dx = a->dx + pixel_offset(a->dx_s, p, a->H, a->W);
         for (int64_t c = 0; c < C; c += VL) {
             const int64_t n = min64(VL, C - c);
             vf sum = splat(0);
             for (int64_t k = c - a->before; k <= c + a->after; k++) sum += channels(t, k, C);
-            const vf r = get(g + c, n) - get(x + c, n) * sum * (float)a->scale;
-            if (n == VL) store(dx + c, r);
-            else store_n(dx + c, r, n);
+            put(dx + c, get(g + c, n) - get(x + c, n) * sum * (float)a->scale, n);
         }
     }
 }

@@ -6,12 +6,6 @@
  * the weights then add up to 1, which those of a rounded beta near 1 do not. Threads share vectors. */
 #include "simd.h"
 
-INLINE vf get(const float *p, int64_t n) { return n == VL ? load(p) : load_n(p, n); }
-INLINE void put(float *p, vf v, int64_t n) {
-    if (n == VL) store(p, v);
-    else store_n(p, v, n);
-}
-
 /* Walks over this thread's share: `body` is done for `n` elements from `i` on. */
 #define WALK(body)                                                                       \
     const range mine = share(ceil_div(a->n, VL), tid, nthreads);                         \

@@ -1,13 +1,7 @@
 /* Maximum and average pooling of channels-last images, vectorised over channels. */
-#include "simd.h"
+#include "functions.h"
 
 enum { CHUNK = 4 }; /* vectors of channels that one walk over a window takes along */
-
-INLINE vf get(const float *p, int64_t n) { return n == VL ? load(p) : load_n(p, n); }
-INLINE void put(float *p, vf v, int64_t n) {
-    if (n == VL) store(p, v);
-    else store_n(p, v, n);
-}
 
 /* The n taps of output coordinate o that fall inside an axis, the first of them at `at`. */
 typedef struct { int64_t at, n; } taps;
@@ -29,9 +23,6 @@ INLINE int64_t divisor(taps t, int64_t include_pad, int64_t o, int64_t stride, i
                        int64_t dilation, int64_t K, int64_t size) {
     return include_pad == 2 ? 1 : include_pad ? before(o * stride - pad, size + pad_after, dilation, K) : t.n;
 }
-
-/* The larger of m and x; NaN once either was. */
-INLINE vf larger(vf m, vf x) { return blend(m == m, vmax(m, x), m); }
 
 /* y = maximum, or sum times scale, of KH x KW taps h and w apart; nv vectors of n channels. */
 INLINE void window(int average, int nv, int64_t KH, int64_t KW, const float *x, int64_t h, int64_t w, float scale,

@@ -21,7 +21,7 @@ typedef struct {
 } nest;
 
 /* n <= VL elements that lie 0 or 1 apart. */
-INLINE vf get(const float *p, int64_t s, int64_t n) { return s == 0 ? splat(*p) : n == VL ? load(p) : load_n(p, n); }
+INLINE vf fetch(const float *p, int64_t s, int64_t n) { return s == 0 ? splat(*p) : get(p, n); }
 
 /* acc[c] joined with n <= RUN rows, xs and zs apart, of terms c < width. */
 INLINE void join_rows(const reduction *f, double *acc, const float *x, int64_t xs, const float *z, int64_t zs, int64_t n,
@@ -65,8 +65,8 @@ INLINE double join_vectors(const reduction *f, double acc, const float *x, const
         for (; i + 4 <= end; i += 4)
 #pragma GCC unroll 4
             for (int j = 0; j < 4; j++)
-                v[j] = f->join(v[j], f->term(load(x + (i + j) * VL), get(z + (i + j) * VL * zs, zs, VL)));
-        for (; i < end; i++) v[0] = f->join(v[0], f->term(load(x + i * VL), get(z + i * VL * zs, zs, VL)));
+                v[j] = f->join(v[j], f->term(load(x + (i + j) * VL), fetch(z + (i + j) * VL * zs, zs, VL)));
+        for (; i < end; i++) v[0] = f->join(v[0], f->term(load(x + i * VL), fetch(z + i * VL * zs, zs, VL)));
         acc = f->join_runs(acc, join_lanes(f, f->join(f->join(v[0], v[1]), f->join(v[2], v[3]))));
     }
     return acc;
@@ -79,15 +79,6 @@ INLINE double join_line(const reduction *f, double acc, const float *x, int64_t 
     else if (whole) acc = join_vectors(f, acc, x, z, 0, whole);
     for (int64_t i = whole * VL; i < n; i++) acc = f->join_runs(acc, f->term(splat(x[i * xs]), splat(z[i * zs]))[0]);
     return acc;
-}
-
-INLINE int64_t offset(int64_t index, const int64_t *dims, const int64_t *s, int n) {
-    int64_t at = 0;
-    for (int d = n - 1; d >= 0; d--) {
-        at += index % dims[d] * s[d];
-        index /= dims[d];
-    }
-    return at;
 }
 
 /* acc[c] = a slab's terms of `width` outputs side by side in x and z. */
@@ -129,7 +120,6 @@ INLINE void reduce(const reduction f, const nest *t, int tid, int nthreads) {
 
 INLINE vf add(vf acc, vf t) { return acc + t; }
 INLINE vf multiply(vf acc, vf t) { return acc * t; }
-INLINE vf larger(vf acc, vf t) { return blend(acc == acc, vmax(acc, t), acc); } /* NaN stays */
 INLINE vf smaller(vf acc, vf t) { return blend(acc == acc, vmin(acc, t), acc); }
 INLINE double add_runs(double acc, double t) { return acc + t; }
 INLINE double multiply_runs(double acc, double t) { return acc * t; }

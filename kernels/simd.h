@@ -68,6 +68,27 @@ INLINE void store_n(float *p, vf v, int64_t n) {
 #endif
 }
 
+/* The first n <= VL floats. */
+INLINE vf get(const float *p, int64_t n) { return n == VL ? load(p) : load_n(p, n); }
+INLINE void put(float *p, vf v, int64_t n) {
+    if (n == VL) store(p, v);
+    else store_n(p, v, n);
+}
+
+/* n <= VL floats that lie `step` apart. */
+INLINE vf get_strided(const float *p, int64_t step, int64_t n) {
+    if (step == 1) return get(p, n);
+    vf v = {0};
+    for (int64_t i = 0; i < n; i++) v[i] = p[i * step];
+    return v;
+}
+
+INLINE void put_strided(float *p, int64_t step, vf v, int64_t n) {
+    if (step == 1) put(p, v, n);
+    else
+        for (int64_t i = 0; i < n; i++) p[i * step] = v[i];
+}
+
 /* min and max return b when either is NaN on x86, NaN on ARM: put the data second and NaN passes through. */
 INLINE vf vmax(vf a, vf b) {
 #if defined(__AVX512F__)
@@ -201,4 +222,20 @@ INLINE range share(int64_t n, int tid, int nthreads) {
 INLINE int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Where pixel p of an image batch lies; strides n, h, w. */
+INLINE int64_t pixel_offset(const int64_t *s, int64_t p, int64_t H, int64_t W) {
+    const int64_t row = p / W;
+    return row / H * s[0] + row % H * s[1] + p % W * s[2];
+}
+
+/* Where element `index` of `loops` nested loops lies, counted with the last one innermost. */
+INLINE int64_t offset(int64_t index, const int64_t *dims, const int64_t *s, int loops) {
+    int64_t at = 0;
+    for (int d = loops - 1; d >= 0; d--) {
+        at += index % dims[d] * s[d];
+        index /= dims[d];
+    }
+    return at;
+}
 #endif

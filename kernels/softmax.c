@@ -11,21 +11,6 @@ INLINE vf fetch(const float *x, int64_t s, int64_t n, float rest) {
     return v;
 }
 
-INLINE void put(float *y, int64_t s, vf v, int64_t n) {
-    if (s == 1 && n == VL) store(y, v);
-    else
-        for (int64_t i = 0; i < n; i++) y[i * s] = v[i];
-}
-
-INLINE int64_t offset(int64_t row, const int64_t *dims, const int64_t *s) {
-    int64_t at = 0;
-    for (int d = LOOPS - 2; d >= 0; d--) {
-        at += row % dims[d] * s[d];
-        row /= dims[d];
-    }
-    return at;
-}
-
 INLINE float largest(const float *x, int64_t xs, int64_t n) {
     vf top = splat(-INFINITY);
     for (int64_t i = 0; i < n; i += VL) top = vmax(top, fetch(x + i * xs, xs, min64(VL, n - i), -INFINITY));
@@ -45,14 +30,14 @@ INLINE void softmax_row(float *y, int64_t ys, const float *x, int64_t xs, int64_
             const int64_t m = min64(VL, n - i);
             const vf e = vexp(fetch(x + i * xs, xs, m, -INFINITY) - max);
             part += e;
-            put(y + i * ys, ys, e, m);
+            put_strided(y + i * ys, ys, e, m);
         }
         sum += sum_lanes(part);
     }
     const float scale = (float)(1 / sum);
     for (int64_t i = 0; i < n; i += VL) {
         const int64_t m = min64(VL, n - i);
-        put(y + i * ys, ys, fetch(y + i * ys, ys, m, 0) * scale, m);
+        put_strided(y + i * ys, ys, fetch(y + i * ys, ys, m, 0) * scale, m);
     }
 }
 
@@ -69,7 +54,7 @@ INLINE void log_softmax_row(float *y, int64_t ys, const float *x, int64_t xs, in
     const float rest = (float)log(sum);
     for (int64_t i = 0; i < n; i += VL) {
         const int64_t m = min64(VL, n - i);
-        put(y + i * ys, ys, fetch(x + i * xs, xs, m, 0) - max - rest, m);
+        put_strided(y + i * ys, ys, fetch(x + i * xs, xs, m, 0) - max - rest, m);
     }
 }
 
@@ -86,7 +71,7 @@ INLINE void backward_row(float *dx, int64_t s, const float *dy, int64_t gs, cons
     }
     for (int64_t i = 0; i < n; i += VL) {
         const int64_t m = min64(VL, n - i);
-        put(dx + i * s, s, fetch(y + i * ys, ys, m, 0) * (fetch(dy + i * gs, gs, m, 0) - (float)sum), m);
+        put_strided(dx + i * s, s, fetch(y + i * ys, ys, m, 0) * (fetch(dy + i * gs, gs, m, 0) - (float)sum), m);
     }
 }
 
@@ -100,7 +85,7 @@ INLINE void log_backward_row(float *dx, int64_t s, const float *dy, int64_t gs, 
     }
     for (int64_t i = 0; i < n; i += VL) {
         const int64_t m = min64(VL, n - i);
-        put(dx + i * s, s, fetch(dy + i * gs, gs, m, 0) - vexp(fetch(y + i * ys, ys, m, 0)) * (float)sum, m);
+        put_strided(dx + i * s, s, fetch(dy + i * gs, gs, m, 0) - vexp(fetch(y + i * ys, ys, m, 0)) * (float)sum, m);
     }
 }
 
@@ -110,8 +95,8 @@ INLINE void log_backward_row(float *dx, int64_t s, const float *dy, int64_t gs, 
         const int64_t *d = a->dims, n = d[LOOPS - 1], xs = a->x_s[LOOPS - 1], ys = a->y_s[LOOPS - 1]; \
         const range mine = share(d[0] * d[1] * d[2] * d[3] * d[4], tid, nthreads);               \
         for (int64_t i = mine.begin; i < mine.end; i++) {                                        \
-            float *y = a->y + offset(i, d, a->y_s);                                              \
-            const float *x = a->x + offset(i, d, a->x_s);                                        \
+            float *y = a->y + offset(i, d, a->y_s, LOOPS - 1);                                   \
+            const float *x = a->x + offset(i, d, a->x_s, LOOPS - 1);                             \
             if (xs == 1 && ys == 1) row(y, 1, x, 1, n);                                          \
             else row(y, ys, x, xs, n);                                                           \
         }                                                                                        \
@@ -122,8 +107,9 @@ INLINE void log_backward_row(float *dx, int64_t s, const float *dy, int64_t gs, 
         const int64_t gs = a->dy_s[LOOPS - 1], ys = a->y_s[LOOPS - 1], s = a->dx_s[LOOPS - 1];   \
         const range mine = share(d[0] * d[1] * d[2] * d[3] * d[4], tid, nthreads);               \
         for (int64_t i = mine.begin; i < mine.end; i++) {                                        \
-            float *dx = a->dx + offset(i, d, a->dx_s);                                           \
-            const float *dy = a->dy + offset(i, d, a->dy_s), *y = a->y + offset(i, d, a->y_s);   \
+            float *dx = a->dx + offset(i, d, a->dx_s, LOOPS - 1);                                \
+            const float *dy = a->dy + offset(i, d, a->dy_s, LOOPS - 1);                          \
+            const float *y = a->y + offset(i, d, a->y_s, LOOPS - 1);                             \
             if (gs == 1 && ys == 1 && s == 1) row(dx, 1, dy, 1, y, 1, n);                        \
             else row(dx, s, dy, gs, y, ys, n);                                                   \
         }                                                                                        \

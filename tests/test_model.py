@@ -37,6 +37,15 @@ def test_native_file_keeps_everything(net, tmp_path):
     assert again.trainable() == net.trainable()
 
 
+def test_what_is_known_of_the_outputs():
+    free = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.MaxPool2d(2, 2, padding=1, ceil_mode=True))
+    free.input_shape = (None, 3, None, None)
+    assert [spec.shape for spec in free.outputs.values()] == [(None, 4, None, None)]
+    of_one_size = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Flatten(), nn.Linear(4 * 111 * 111, 5))
+    of_one_size.input_shape = (None, 3, None, None)
+    assert [spec.shape for spec in of_one_size.outputs.values()] == [(None, 5)]
+
+
 def test_damaged_native_files_are_refused(net, tmp_path):
     net.save(tmp_path / "net.ecnn")
     data = (tmp_path / "net.ecnn").read_bytes()

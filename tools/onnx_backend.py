@@ -106,14 +106,18 @@ def _too_large(array: np.ndarray) -> bool:
     return np.max(finite, initial=0) > np.finfo(np.float32).max
 
 
-def run(case: Case) -> bool:
-    """Raises what edgecnn raises, or AssertionError where the outputs are wrong; whether kernels ran."""
+def opened(case: Case) -> tuple[edgecnn.Model, dict[str, np.ndarray]]:
+    """The network of a case with what has to be known at load, and the inputs that it takes when it runs."""
     if any(a is None for a in (*case.inputs, *case.outputs)):
         raise edgecnn.UnsupportedError("inputs or outputs that are no tensors")
     inputs = dict(zip((i.name for i in case.model.graph.input), case.inputs, strict=False))
     known = known_at_load(case, inputs)
-    model = edgecnn.load(case.model, constants=known)
-    feeds = {n: a for n, a in inputs.items() if n not in known}
+    return edgecnn.load(case.model, constants=known), {n: a for n, a in inputs.items() if n not in known}
+
+
+def run(case: Case) -> bool:
+    """Raises what edgecnn raises, or AssertionError where the outputs are wrong; whether kernels ran."""
+    model, feeds = opened(case)
     results = model.run(feeds)
     for name, want in zip((o.name for o in case.model.graph.output), case.outputs, strict=True):
         got = results[name]

@@ -23,7 +23,8 @@ class Graph:
         nodes: operations, topologically ordered.
         params: master copies of the state, float32, by stable name: weights and running statistics.
         constants: other known values.
-        specs: shapes of values, complete only in a graph specialised to one input shape.
+        specs: shapes of values, complete only in a graph specialised to one input shape; in others None stands for what is
+            not known of them.
     """
 
     inputs: dict[str, TensorSpec] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class Graph:
 
     def emit(self, op: str, inputs: Iterable[str | None], outputs: int | list[str] = 1, name: str = "",
              **attrs: Any) -> Any:
-        """Appends a node and infers its shapes if those of its inputs are known.
+        """Appends a node and infers its shapes if what they follow from is known.
 
         Returns the output name, or the list of them when there are several. A None input is an absent one; absent ones
         at the end are left out (onnxruntime fuses a convolution with an empty bias no more)."""
@@ -65,9 +66,15 @@ class Graph:
         outs = outputs if isinstance(outputs, list) else [self.fresh(base) for _ in range(outputs)]
         node = Node(op, ins, outs, attrs, name)
         self.nodes.append(node)
-        if all(i == "" or self.spec_or_none(i) for i in ins):
+        if self._infers(node):
             self.infer_node(node)
         return outs[0] if len(outs) == 1 else outs
+
+    def _infers(self, node: Node) -> bool:
+        """Whether all is known that the shapes of a node's outputs follow from."""
+        op = get_op(node.op)
+        given = {i: self.spec_or_none(value) for i, value in enumerate(node.inputs) if value}
+        return all(spec and None not in spec.shape and op.formal(i) not in op.static for i, spec in given.items())
 
     # ---- reading -----------------------------------------------------------------------------------------------
     def spec_or_none(self, value: str) -> TensorSpec | None:

@@ -14,6 +14,7 @@ from .layers import (
     HardSwish,
     LeakyReLU,
     Linear,
+    LocalResponseNorm,
     MaxPool2d,
     ReLU,
     ReLU6,
@@ -26,6 +27,6 @@ from .layers import (
 )
 from .module import Module, Sequential, Tensor
 
-__all__ = ["ELU", "AvgPool2d", "BatchNorm2d", "ChannelShuffle", "Concat", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool2d",
-           "HardSigmoid", "HardSwish", "LeakyReLU", "Linear", "MaxPool2d", "Module", "ReLU", "ReLU6", "Sequential", "SiLU",
-           "Sigmoid", "Softmax", "Split", "Tanh", "Tensor", "manual_seed"]
+__all__ = ["ELU", "AvgPool2d", "BatchNorm2d", "ChannelShuffle", "Concat", "Conv2d", "Dropout", "Flatten",
+           "GlobalAvgPool2d", "HardSigmoid", "HardSwish", "LeakyReLU", "Linear", "LocalResponseNorm", "MaxPool2d",
+           "Module", "ReLU", "ReLU6", "Sequential", "SiLU", "Sigmoid", "Softmax", "Split", "Tanh", "Tensor", "manual_seed"]

@@ -138,6 +138,16 @@ class GlobalAvgPool2d(_Pointwise):
     op = "GlobalAveragePool"
 
 
+class LocalResponseNorm(_Pointwise):
+    """y = x / (k + alpha / size * sum of x^2 over `size` channels around each one)^beta, (N, C, ...) -> (N, C, ...)
+    (Krizhevsky et al. 2012, section 3.3, whose alpha is not divided by size)."""
+
+    op = "LRN"
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
+        super().__init__(size=size, alpha=alpha, beta=beta, bias=k)
+
+
 class ReLU(_Pointwise):
     """max(0, x)"""
 

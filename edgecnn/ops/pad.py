@@ -32,8 +32,8 @@ class Pad(Op):
         axes, mode = self.attr(node, "axes"), self.attr(node, "mode")
         oldest = 19 if mode == "wrap" else 18 if axes is not None else 0
         if opset < oldest:
-            raise UnsupportedError(f"export: {node} with mode {mode}{', axes' if axes is not None else ''} needs opset "
-                                   f"{oldest}, got {opset}")
+            raise UnsupportedError(f"export: {node} with mode {mode}{', axes' if axes is not None else ''} is not in "
+                                   f"ONNX opset {opset}; use opset {oldest}")
         return False
 
     def widths(self, node, rank):

@@ -60,6 +60,18 @@ class Pool(Op):
                              f"{kernel} with padding {before + after}; use larger pictures")
         return Window(kernel, stride, (*before, *after), dilation, tuple(out))
 
+    def export_form(self, g, node, opset):
+        """Opsets have no dilations of a mean before 19, and count a last window that starts behind the image before 22:
+        where the size is known, rounding down says the same without it."""
+        if set(self.attr(node, "dilations") or ()) == {1}:
+            del node.attrs["dilations"]
+        x = g.spec_or_none(node.inputs[0])
+        if self.attr(node, "ceil_mode") and x and None not in x.shape[2:]:
+            down = Node(node.op, node.inputs, node.outputs, {**node.attrs, "ceil_mode": 0})
+            if self.window(down, x).out == self.window(node, x).out:
+                node.attrs["ceil_mode"] = 0
+        return False
+
     @staticmethod
     def image_size(node: Node, x: TensorSpec) -> tuple[int, ...]:
         if x.rank not in (3, 4, 5):

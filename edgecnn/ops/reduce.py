@@ -35,6 +35,13 @@ class Reduction(Op):
             raise ShapeError(f"{node}: axes {axes} do not fit an input of shape {shape}")
         return {a % len(shape) for a in axes}
 
+    def export_form(self, g, node, opset):
+        """Before opset 18 the axes are an attribute of most, which cannot be empty, and decide alone."""
+        given = self.attr(node, "axes")
+        if given is not None:
+            node.attrs.pop("axes" if np.size(given) == 0 else "noop_with_empty_axes", None)
+        return False
+
     def infer(self, node, inputs):
         shape, axes = inputs[0].shape, self.axes(node, inputs[0].shape)
         keep = self.attr(node, "keepdims")

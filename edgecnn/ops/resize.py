@@ -84,7 +84,7 @@ class Resize(Op):
         if mode == "simple" or transformation == "tf_half_pixel_for_nn":
             raise UnsupportedError(f"export: {node} means what ONNX had in opset 10 and 11 only ({mode}, {transformation})")
         if transformation == "half_pixel_symmetric" and opset < 19:
-            raise UnsupportedError(f"export: {node} with half_pixel_symmetric needs opset 19, got {opset}")
+            raise UnsupportedError(f"export: {node} with {transformation} is not in ONNX opset {opset}; use opset 19")
         return False
 
     def axes(self, node: Node, shape: tuple[int, ...]) -> dict[int, tuple[float, int, tuple[float, float]]]:

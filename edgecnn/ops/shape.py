@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import numpy as np
 
 from ..errors import UnsupportedError
@@ -72,6 +74,12 @@ class Range(Op):
         array = self.evaluate(node)[0]
         return [TensorSpec(array.shape, str(array.dtype))]
 
+    def export_form(self, g, node, opset):
+        """The inputs share a type, which is not that of any data."""
+        given = {k: g.constant(node.attrs.pop(k), k) for k in self.inputs if k in node.attrs}
+        node.inputs = [given.get(k) or i for k, i in zip_longest(self.inputs, node.inputs)]
+        return bool(given)
+
     def evaluate(self, node, *inputs):
         start, limit, delta = (np.ravel(self.attr(node, k))[0] for k in self.inputs)
         return [np.arange(start, limit, delta, start.dtype)]
@@ -97,6 +105,11 @@ class Cast(Op):
         if want != inputs[0].dtype:
             raise UnsupportedError(f"{node}: casting data from {inputs[0].dtype} to {want} is not supported")
         return same_spec(node, inputs)
+
+    def export_form(self, g, node, opset):
+        to = self.attr(node, "to")
+        node.attrs = {"to": 1 if self.types[to] == "float32" else to}
+        return False
 
     def evaluate(self, node, *inputs):
         return [inputs[0].astype(self.types[self.attr(node, "to")])]

@@ -20,8 +20,15 @@ class Split(Op):
         node.attrs.pop("num_outputs", None)  # the node has as many
 
     def export_form(self, g, node, opset):
-        if opset >= 18 and self.attr(node, "split") is None:
+        """Without sizes, ONNX has equal parts before opset 18, from then on it wants to be told how many."""
+        x = g.spec_or_none(node.inputs[0])
+        size = x.shape[axis_of(node, self.attr(node, "axis"), x.rank)] if x else None
+        if self.attr(node, "split") is not None:
+            return False
+        if opset >= 18:
             node.attrs["num_outputs"] = len(node.outputs)
+        elif size is not None and size % len(node.outputs):
+            node.attrs["split"] = np.array(self.sizes(node, size))
         return False
 
     def sizes(self, node, n):

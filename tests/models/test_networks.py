@@ -23,7 +23,8 @@ PARAMETERS = {
     "vgg16": 138_357_544, "vgg19": 143_667_240, "zfnet": 62_357_608,
 }
 # VGG with batch norm: less the biases of its convolutions, which batch norm would take away again.
-VARIANTS = [("shufflenet_v1", {"groups": 1}, 1_531_936), ("shufflenet_v1", {"groups": 2}, 1_733_848),
+VARIANTS = [("alexnet", {"lrn": False}, 61_100_840), ("zfnet", {"lrn": False}, 62_357_608),
+            ("shufflenet_v1", {"groups": 1}, 1_531_936), ("shufflenet_v1", {"groups": 2}, 1_733_848),
             ("shufflenet_v1", {"groups": 4}, 1_968_344), ("shufflenet_v1", {"groups": 8}, 2_434_768),
             ("shufflenet_v2", {"width": 0.5}, 1_366_792), ("shufflenet_v2", {"width": 1.5}, 3_503_624),
             ("shufflenet_v2", {"width": 2.0}, 7_393_996), ("vgg11", {"batch_norm": True}, 132_868_840 - 2_752),

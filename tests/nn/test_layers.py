@@ -23,6 +23,7 @@ def f32(*shape):
     (lambda: nn.MaxPool2d(2, ceil_mode=True), (2, 4, 5, 4), {}), (lambda: nn.AvgPool2d((3, 1), 1), (2, 4, 7, 7), {}),
     (lambda: nn.GlobalAvgPool2d(), (2, 4, 1, 1), {}), (lambda: nn.Flatten(), (2, 252), {}),
     (lambda: nn.Dropout(0.3), IMAGE, {}), (lambda: nn.Softmax(1), IMAGE, {}),
+    (lambda: nn.LocalResponseNorm(3), IMAGE, {}),
 ])
 def test_shapes_and_parameters(layer, shape, parameters):
     module = layer()
@@ -57,6 +58,14 @@ def test_batch_norm_uses_its_running_statistics():
     layer.running_mean[:], layer.running_var[:], layer.weight[:], layer.bias[:] = f32(4), np.abs(f32(4)), f32(4), f32(4)
     mean, var, w, b = (a[:, None, None] for a in (layer.running_mean, layer.running_var, layer.weight, layer.bias))
     np.testing.assert_allclose(layer(x), (x - mean) / np.sqrt(var + 0.5) * w + b, rtol=1e-4, atol=1e-5)
+
+
+def test_local_response_norm_as_alexnet_has_it():
+    """n = 5, alpha = 1e-4 of the sum of squares, beta = 0.75, k = 2 (Krizhevsky et al. 2012, section 3.3)."""
+    x = 100 * f32(2, 7, 3, 2)
+    squares = np.pad(x**2, ((0, 0), (2, 2), (0, 0), (0, 0)))
+    want = x / (2 + 1e-4 * sum(squares[:, i:i + 7] for i in range(5)))**0.75
+    np.testing.assert_allclose(nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2)(x), want, rtol=1e-5)
 
 
 @pytest.mark.parametrize("count, want", [(True, 4 / 9), (False, 1.0)])

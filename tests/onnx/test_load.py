@@ -50,7 +50,8 @@ def test_other_floats_at_the_edges(name, kind, tmp_path):
     nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Cast", ["y"], ["z"], to=TensorProto.FLOAT)]
     model = ec.load(network(nodes, [("x", kind, ("N", 4))], [("y", kind, None), ("z", TensorProto.FLOAT, None)]))
     model.save(tmp_path / "net.ecnn")
-    for net in (model, ec.load(tmp_path / "net.ecnn")):
+    model.export_onnx(tmp_path / "net.onnx")
+    for net in (model, ec.load(tmp_path / "net.ecnn"), ec.load(tmp_path / "net.onnx")):
         y, z = net((X - 1).astype(name))
         assert (net.inputs["x"].dtype, y.dtype, z.dtype) == (name, name, np.float32)
         assert [spec.dtype for spec in net.outputs.values()] == [name, "float32"]

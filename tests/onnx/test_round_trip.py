@@ -68,6 +68,46 @@ def test_there_and_back(make, opsets, tmp_path):
                 np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
 
 
+def small(nodes, opset, shape, weights=()):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    outputs = [helper.make_tensor_value_info(o, TensorProto.FLOAT, None) for o in nodes[-1].output]
+    graph = helper.make_graph(nodes, "small", [x], outputs, [numpy_helper.from_array(w, n) for n, w in weights])
+    return ec.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]))
+
+
+@pytest.mark.parametrize("nodes, opset, shape, word", [
+    ([node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], dilations=[2, 1])], 19, ("N", 3, 5, 4), "use opset 19$"),
+    ([node("LpPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)], 18, ("N", 3, 5, 4),
+     "use opset 18$"),
+    ([node("Shape", ["x"], ["n"]), node("Size", ["n"], ["rank"]), node("Sub", ["rank", "one"], ["last"]),
+      node("ReduceMean", ["x", "last"], ["y"])], 18, ("N", 3, 5, 4), "takes computed axes.*use opset 18$")])
+def test_what_an_opset_lacks(nodes, opset, shape, word, tmp_path):
+    """The refusal names the opset that has it."""
+    model = small(nodes, opset, shape, [("one", np.array([1]))])
+    with pytest.raises(ec.UnsupportedError, match=word):
+        model.export_onnx(tmp_path / "net.onnx")
+    model.export_onnx(tmp_path / "net.onnx", opset=opset)
+    x = f32(2, 3, 5, 4)
+    np.testing.assert_array_equal(ec.load(tmp_path / "net.onnx")(x), model(x))
+
+
+@pytest.mark.parametrize("nodes, opset, shape", [
+    ([node("AveragePool", ["x"], ["y"], kernel_shape=[2, 2], dilations=[1, 1])], 19, ("N", 3, "H", "W")),
+    ([node("MaxPool", ["x"], ["y"], kernel_shape=[1, 1], strides=[2, 2], ceil_mode=1)], 22, ("N", 3, 4, 4)),
+    ([node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2)], 18, ("N", 3, "H", "W")),
+    ([node("ReduceSum", ["x", "none"], ["y"])], 18, ("N", 3, "H", "W")),
+    ([node("ReduceMax", ["x", "none"], ["y"], keepdims=0)], 18, ("N", 3, "H", "W")),
+    ([node("ReduceL2", ["x", "second"], ["y"], noop_with_empty_axes=1)], 18, ("N", 3, "H", "W"))],
+    ids=lambda value: value[0].op_type if isinstance(value, list) else "")
+def test_what_older_opsets_say_in_other_words(nodes, opset, shape, tmp_path):
+    model = small(nodes, opset, shape, [("none", np.zeros(0, np.int64)), ("second", np.array([1]))])
+    x = f32(2, 3, 4, 4)
+    model.export_onnx(tmp_path / "net.onnx", opset=13)
+    for got, want in zip(onnxruntime.InferenceSession(str(tmp_path / "net.onnx")).run(None, {"x": x}),
+                         model.run({"x": x}).values(), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 def test_a_network_with_a_new_head_and_other_weights(tmp_path):
     proto, x = tangled()
     del proto.graph.output[0]
