@@ -4,8 +4,11 @@
 Everything a kernel is given was checked by the graph layer; here pointers are put into the argument slots and the
 program runs with the GIL released.
 """
+from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
+
+import numpy as np
 
 cdef extern from "edgecnn.h" nogil:
     ctypedef void (*ec_kernel)(const void *args, int tid, int nthreads)
@@ -24,7 +27,15 @@ cdef extern from "edgecnn.h" nogil:
     const int64_t ec_kernel_count
     const ec_isa *ec_isa_at(int64_t i)
     int ec_isa_supported(int64_t i)
-    void ec_run(const ec_step *steps, int64_t n, int nthreads, int64_t *ns)
+    ctypedef struct ec_program:
+        const ec_step *steps
+        int64_t n
+        uint64_t *slots
+        const int64_t (*patches)[2]
+        const uint64_t *offsets
+        int64_t n_patches
+    void ec_run_portions(const ec_program *copies, int64_t n_copies, const uint64_t *buffers, const uint64_t *strides,
+                         int64_t portions, int nthreads, int64_t *ns)
     void *ec_alloc(int64_t bytes)
     void ec_free(void *p, int64_t bytes)
 
@@ -90,58 +101,73 @@ cdef class Program:
         constants: uint64 addresses; `keep` holds the arrays behind them alive.
         arena_bytes: size of the arena.
         patches, offsets: (p, 2) pairs (slot, run-time buffer) and the byte offset into that buffer.
-        externals: how many run-time buffers `run` takes.
+        copies: with slots and arenas of their own, so that so many threads can run portions side by side.
     """
+    cdef ec_program *programs
     cdef ec_step *steps
-    cdef int64_t n, arena_bytes, n_patches
     cdef char *arena
-    cdef uint64_t[::1] slots
+    cdef int64_t n, copies, arena_bytes, buffers
+    cdef uint64_t[:, ::1] slots
     cdef int64_t[:, ::1] patches
-    cdef object constants
-    cdef int externals
     cdef uint64_t[::1] offsets
+    cdef uint64_t[:, ::1] given
+    cdef object constants
 
-    def __cinit__(self, str isa, int64_t[::1] kernels, int64_t[::1] starts, int64_t[:, ::1] lanes, uint64_t[::1] slots,
+    def __cinit__(self, str isa, int64_t[::1] kernels, int64_t[::1] starts, int64_t[:, ::1] lanes, object slots,
                   int64_t[:, ::1] relocations, uint64_t[::1] constants, object keep, int64_t arena_bytes,
-                  int64_t[:, ::1] patches, uint64_t[::1] offsets, int externals):
+                  int64_t[:, ::1] patches, uint64_t[::1] offsets, int64_t copies=1):
         cdef const ec_isa *chosen = _isa_named(isa)
-        cdef int64_t i, base
-        self.n, self.arena_bytes = kernels.shape[0], arena_bytes
-        self.slots, self.constants, self.externals = slots, keep, externals
-        self.patches, self.offsets, self.n_patches = patches, offsets, patches.shape[0]
-        self.arena = <char *>ec_alloc(arena_bytes)
-        self.steps = <ec_step *>calloc(max(1, self.n), sizeof(ec_step))
-        if self.arena == NULL or self.steps == NULL:
-            raise MemoryError(f"edgecnn: {arena_bytes / 1e6:.1f} MB of working memory are not available; "
+        cdef int64_t i, base, copy
+        self.n, self.copies, self.arena_bytes = kernels.shape[0], copies, -(-arena_bytes // 64) * 64
+        self.slots, self.constants = np.tile(np.append(slots, np.uint64(0)), (copies, 1)), keep  # never without an element
+        self.patches, self.offsets = patches, offsets
+        self.buffers = max((patches[i, 1] + 1 for i in range(patches.shape[0])), default=0)
+        self.given = np.zeros((2, self.buffers + 1), np.uint64)  # addresses and strides, for the time of a run
+        self.arena = <char *>ec_alloc(self.arena_bytes * copies)
+        self.steps = <ec_step *>calloc(max(1, self.n * copies), sizeof(ec_step))
+        self.programs = <ec_program *>calloc(copies, sizeof(ec_program))
+        if self.arena == NULL or self.steps == NULL or self.programs == NULL:
+            raise MemoryError(f"edgecnn: {self.arena_bytes * copies / 1e6:.1f} MB of working memory are not available; "
                               "use a smaller batch or a smaller picture size")
-        for i in range(relocations.shape[0]):
-            base = relocations[i, 1]
-            slots[relocations[i, 0]] += <uintptr_t>self.arena if base < 0 else constants[base]
-        for i in range(self.n):
-            self.steps[i].kernel = chosen.kernels[kernels[i]]
-            self.steps[i].args = &slots[starts[i]]
-            self.steps[i].section, self.steps[i].thread = lanes[i, 0], lanes[i, 1]
+        for copy in range(copies):
+            for i in range(relocations.shape[0]):
+                base = relocations[i, 1]
+                self.slots[copy, relocations[i, 0]] += (<uintptr_t>self.arena + copy * self.arena_bytes if base < 0
+                                                        else constants[base])
+            for i in range(self.n):
+                step = &self.steps[copy * self.n + i]
+                step.kernel, step.args = chosen.kernels[kernels[i]], &self.slots[copy, starts[i]]
+                step.section, step.thread = lanes[i, 0], lanes[i, 1]
+            program = &self.programs[copy]
+            program.steps, program.n, program.slots = &self.steps[copy * self.n], self.n, &self.slots[copy, 0]
+            program.n_patches = patches.shape[0]
+            if program.n_patches:
+                program.patches, program.offsets = <const int64_t (*)[2]>&self.patches[0, 0], &self.offsets[0]
 
     def __dealloc__(self):
-        ec_free(self.arena, self.arena_bytes)
+        ec_free(self.arena, self.arena_bytes * self.copies)
         free(self.steps)
+        free(self.programs)
 
-    def run(self, uint64_t[::1] pointers, int nthreads):
-        """Runs all steps. pointers: addresses of the run-time buffers, which the caller keeps alive."""
-        cdef int64_t i
-        if pointers.shape[0] != self.externals:
-            raise ValueError(f"program takes {self.externals} buffers, got {pointers.shape[0]}")
-        for i in range(self.n_patches):
-            self.slots[self.patches[i, 0]] = self.offsets[i] + pointers[self.patches[i, 1]]
-        with nogil:
-            ec_run(self.steps, self.n, nthreads, NULL)
+    def run(self, list buffers, int nthreads, int64_t portions=1, int64_t[:, ::1] ns=None):
+        """Runs all steps.
 
-    def profile(self, uint64_t[::1] pointers, int nthreads, int64_t[::1] ns):
-        """Like run, adding the nanoseconds of each step to ns (n,)."""
+        Args:
+            buffers: arrays without gaps that the patches point into; of several portions each begins a portion-th of its
+                buffer's bytes after the one before.
+            nthreads: how many run a portion together where there is one copy.
+            ns: (copies, n), receives the nanoseconds of each step added.
+        """
+        cdef Py_buffer view
         cdef int64_t i
-        if ns.shape[0] != self.n or pointers.shape[0] != self.externals:
-            raise ValueError(f"profile takes {self.externals} buffers and {self.n} counters")
-        for i in range(self.n_patches):
-            self.slots[self.patches[i, 0]] = self.offsets[i] + pointers[self.patches[i, 1]]
+        cdef int64_t *times = &ns[0, 0] if ns is not None and self.n else NULL
+        if len(buffers) < self.buffers:
+            raise ValueError(f"program takes {self.buffers} buffers, got {len(buffers)}")
+        if ns is not None and (ns.shape[0] != self.copies or ns.shape[1] != self.n):
+            raise ValueError(f"profile takes {self.copies} x {self.n} counters")
+        for i in range(self.buffers):
+            PyObject_GetBuffer(buffers[i], &view, PyBUF_SIMPLE)
+            self.given[0, i], self.given[1, i] = <uintptr_t>view.buf, view.len // portions
+            PyBuffer_Release(&view)
         with nogil:
-            ec_run(self.steps, self.n, nthreads, &ns[0])
+            ec_run_portions(self.programs, self.copies, &self.given[0, 0], &self.given[1, 0], portions, nthreads, times)

@@ -17,7 +17,7 @@ from .graph.bands import in_bands
 from .graph.ir import Graph, format_shape, specialise
 from .graph.passes import dead_code, optimise
 from .graph.plan import Plan, program_memory
-from .graph.portions import images_at_once
+from .graph.portions import images_at_once, side_by_side
 from .graph.serialise import from_bytes, to_bytes, write_atomically
 from .graph.training import freeze_constants
 from .ops import Node, TensorSpec
@@ -144,28 +144,30 @@ class Model:
 
     def plan(self, shapes: dict[str, tuple[int, ...]], options: dict[str, Any] | None = None) -> Plan:
         """The network compiled for inference at these input shapes with its present weights."""
-        graph, portions = self._portion(shapes)
-        return Plan(graph, get_num_threads(), options, portions)
+        graph, portions, copies = self._portion(shapes)
+        return Plan(graph, 1 if copies > 1 else get_num_threads(), options, portions, copies)
 
     def memory_plan(self, batch: int = 1) -> dict[str, int]:
         """Bytes that inference on `batch` pictures takes, by kind, before a plan is made; `total` is the sum of the others,
         `folded weights` are those that optimisation has changed, kept beside the parameters."""
-        graph, _ = self._portion(self.input_shapes(batch))
+        graph, _, copies = self._portion(self.input_shapes(batch))
         own = {id(a) for a in self.graph.params.values()}
         report = {"parameters": sum(a.nbytes for a in self.graph.params.values()),
                   "folded weights": sum(a.nbytes for a in graph.constants.values() if id(a) not in own),
-                  **program_memory(graph, get_num_threads())}
+                  **program_memory(graph, 1 if copies > 1 else get_num_threads(), copies)}
         return {**report, "total": sum(report.values())}
 
-    def _portion(self, shapes: dict[str, tuple[int, ...]]) -> tuple[Graph, int]:
-        """The optimised graph of as many images as go through the network at once, and how often it runs."""
-        constant = self._constant_graph()
+    def _portion(self, shapes: dict[str, tuple[int, ...]]) -> tuple[Graph, int, int]:
+        """The optimised graph of as many images as go through the network at once, how often it runs, and how many copies
+        of it side by side."""
+        constant, threads, portions = self._constant_graph(), get_num_threads(), 1
         graph = optimise(specialise(constant, shapes))
         batch, images = max((shape[0] for shape in shapes.values() if shape), default=0), images_at_once(graph)
-        if images == batch or any(isinstance(spec.shape[0], int) for spec in constant.inputs.values()):
-            return in_bands(graph, get_num_threads()), 1
-        portion = {name: (images, *shape[1:]) for name, shape in shapes.items()}
-        return in_bands(optimise(specialise(constant, portion)), get_num_threads()), batch // images
+        if images < batch and not any(isinstance(spec.shape[0], int) for spec in constant.inputs.values()):
+            graph = optimise(specialise(constant, {name: (images, *shape[1:]) for name, shape in shapes.items()}))
+            portions = batch // images
+        copies = side_by_side(portions, threads)
+        return in_bands(graph, 1 if copies > 1 else threads), portions, copies
 
     def _constant_graph(self) -> Graph:
         return freeze_constants(self.graph, ())
@@ -297,7 +299,7 @@ class Model:
         for node in g.nodes:
             mine = [i for i in node.inputs if i in self.graph.params and i not in seen]
             seen.update(mine)
-            flops = g.op(node).flops(node, g.input_specs(node), [g.spec(o) for o in node.outputs if o])
+            flops = g.flops(node)
             rows.append((str(node), format_shape(g.spec(node.outputs[0]).shape),
                          f"{sum(g.params[i].size for i in mine):,}", f"{flops / 2e6:,.2f}"))
         widths = [max(len(r[i]) for r in rows) for i in range(4)]
@@ -314,8 +316,7 @@ class Model:
     def macs(self, batch: int = 1) -> int:
         """Multiply-accumulates of one inference."""
         g = specialise(self.graph, self.input_shapes(batch))
-        return sum(g.op(n).flops(n, g.input_specs(n), [g.spec(o) for o in n.outputs if o]) for n in g.nodes
-                   if g.op(n).parameters) // 2
+        return sum(g.flops(n) for n in g.nodes if g.op(n).parameters) // 2
 
     # ---- files -------------------------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike) -> None:

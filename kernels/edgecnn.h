@@ -46,6 +46,23 @@ typedef struct {
  * threads no longer exist, everything runs on the calling thread. ns, if not NULL, receives each step's nanoseconds. */
 void ec_run(const ec_step *steps, int64_t n, int nthreads, int64_t *ns);
 
+/* A program: steps, and the argument slots that point into buffers given at each run: slots[patches[i][0]] becomes the address
+ * of buffer patches[i][1] plus offsets[i] bytes. */
+typedef struct {
+    const ec_step *steps;
+    int64_t n;
+    uint64_t *slots;
+    const int64_t (*patches)[2];
+    const uint64_t *offsets;
+    int64_t n_patches;
+} ec_program;
+
+/* Runs a program `portions` times, each time with the buffers `strides` bytes further. Of several copies of it, with slots and
+ * working memory of their own, each runs on a thread, with the next portion whenever it is done with one; a single copy runs
+ * on nthreads. ns, if not NULL, has a number for each step of each copy. */
+void ec_run_portions(const ec_program *copies, int64_t n_copies, const uint64_t *buffers, const uint64_t *strides,
+                     int64_t portions, int nthreads, int64_t *ns);
+
 /* Zeroed memory aligned to 64 bytes (huge pages when large); NULL when there is not enough. */
 void *ec_alloc(int64_t bytes);
 void ec_free(void *p, int64_t bytes);

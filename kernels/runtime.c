@@ -63,6 +63,16 @@ static void barrier(barrier_t *b, int nthreads) {
         else sched_yield();
 }
 
+#ifdef _OPENMP
+extern int omp_get_thread_num(void);
+extern int omp_get_num_threads(void);
+static int thread_number(void) { return omp_get_thread_num(); }
+static int thread_count(void) { return omp_get_num_threads(); }
+#else
+static int thread_number(void) { return 0; }
+static int thread_count(void) { return 1; }
+#endif
+
 static int64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -93,13 +103,7 @@ void ec_run(const ec_step *steps, int64_t n, int nthreads, int64_t *ns) {
     barrier_t b = {0};
 #pragma omp parallel num_threads(nthreads)
     {
-        int tid = 0, team = 1;
-#ifdef _OPENMP
-        extern int omp_get_thread_num(void);
-        extern int omp_get_num_threads(void);
-        tid = omp_get_thread_num();
-        team = omp_get_num_threads();
-#endif
+        const int tid = thread_number(), team = thread_count();
         fp_mode mode = flush_denormals();
         for (int64_t i = 0; i < n; i++) {
             const int own = steps[i].thread >= 0;
@@ -112,6 +116,33 @@ void ec_run(const ec_step *steps, int64_t n, int nthreads, int64_t *ns) {
             if (ns && (own || tid == 0)) ns[i] += now_ns() - start;
         }
         restore_fp(mode);
+    }
+}
+
+static void point(const ec_program *p, const uint64_t *buffers, const uint64_t *strides, int64_t portion) {
+    for (int64_t i = 0; i < p->n_patches; i++) {
+        const int64_t b = p->patches[i][1];
+        p->slots[p->patches[i][0]] = p->offsets[i] + buffers[b] + (uint64_t)portion * strides[b];
+    }
+}
+
+void ec_run_portions(const ec_program *copies, int64_t n_copies, const uint64_t *buffers, const uint64_t *strides,
+                     int64_t portions, int nthreads, int64_t *ns) {
+    if (n_copies == 1 || forked) {
+        for (int64_t portion = 0; portion < portions; portion++) {
+            point(copies, buffers, strides, portion);
+            ec_run(copies->steps, copies->n, nthreads, ns);
+        }
+        return;
+    }
+    atomic_llong next = 0;
+#pragma omp parallel num_threads((int)n_copies)
+    {
+        const int tid = thread_number();
+        for (int64_t portion; (portion = atomic_fetch_add(&next, 1)) < portions;) {
+            point(copies + tid, buffers, strides, portion);
+            run_serial(copies[tid].steps, copies[tid].n, ns ? ns + tid * copies[tid].n : 0);
+        }
     }
 }
 

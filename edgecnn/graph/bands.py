@@ -16,11 +16,12 @@ from .ir import Graph
 
 
 def in_bands(g: Graph, threads: int) -> Graph:
-    """The same graph with chains cut into bands: Slices of rows, the chain's nodes once for each band, a Concat. Of several
-    threads each takes a part of the rows. No bit of the results depends on where the cuts are."""
+    """The same graph with chains on a single picture cut into bands: Slices of rows, the chain's nodes once for each band, a
+    Concat. Of several threads each takes a part of the rows. No bit of the results depends on where the cuts are."""
     room = chosen_isa()[1]["x_block_bytes"]
     banded = g.copy()
-    for section, chain in enumerate(list(chains(g, room)), 1):
+    single = (chain for chain in chains(g, room) if g.spec(chain[0].outputs[0]).shape[0] == 1)
+    for section, chain in enumerate(single, 1):
         parts = cut(g, chain, room, threads)
         if any(len(bands) > 1 for bands in parts):
             _write(banded, chain, parts, section)
@@ -29,10 +30,11 @@ def in_bands(g: Graph, threads: int) -> Graph:
 
 def chains(g: Graph, room: int) -> Iterator[list[Node]]:
     """Longest runs of nodes that work row by row, each the only reader of the one before, with more between them than
-    `room` bytes; but none with many weights, which each band would read again."""
+    `room` bytes a picture; but none with many weights, which each band would read again."""
     by_row = {n.outputs[0]: n for n in g.nodes if rows_of(g, n) and 4 * weights(g, n) <= room // 4}
     uses = g.uses()
-    links = {v: n for n in by_row.values() if (v := n.inputs[0]) in by_row and uses[v] == 1 and 4 * g.spec(v).size > room}
+    links = {v: n for n in by_row.values() if (v := n.inputs[0]) in by_row and uses[v] == 1
+             and 4 * g.spec(v).size > room * g.spec(v).shape[0]}
     for last in by_row.values():
         if last.outputs[0] not in links:
             chain = [last]
@@ -48,9 +50,7 @@ def weights(g: Graph, node: Node) -> int:
 
 
 def rows_of(g: Graph, node: Node) -> Rows | None:
-    """Of nodes that compute one picture."""
-    spec = g.spec(node.outputs[0])
-    return get_op(node.op).by_row(g, node) if spec.rank == 4 and spec.shape[0] == 1 and len(node.outputs) == 1 else None
+    return get_op(node.op).by_row(g, node) if g.spec(node.outputs[0]).rank == 4 and len(node.outputs) == 1 else None
 
 
 def cut(g: Graph, chain: list[Node], room: int, threads: int) -> list[list[int]]:

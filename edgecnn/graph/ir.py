@@ -100,6 +100,9 @@ class Graph:
     def input_specs(self, node: Node) -> list[TensorSpec | None]:
         return [self.spec(i) if i else None for i in node.inputs]
 
+    def flops(self, node: Node) -> int:
+        return get_op(node.op).flops(node, self.input_specs(node), [self.spec(o) for o in node.outputs if o])
+
     def producers(self) -> dict[str, Node]:
         return {out: node for node in self.nodes for out in node.outputs if out}
 

@@ -307,8 +307,8 @@ class Lowering:
             self._bind(value, self.temp(self.spec(value).shape, self.spec(value).dtype))
         return True
 
-    def program(self, steps: list[Step], arena_bytes: int) -> Any:
-        """The runnable program of some steps; the memory plan must have set the offsets."""
+    def program(self, steps: list[Step], arena_bytes: int, copies: int = 1) -> Any:
+        """The runnable program of some steps, or copies of it; the memory plan must have set the offsets."""
         slots: list[bytes] = []
         relocations: list[tuple[int, int]] = []
         patches: list[tuple[int, int, int]] = []
@@ -336,7 +336,7 @@ class Lowering:
             np.array(relocations, np.int64).reshape(-1, 2),
             np.array([a.ctypes.data for a in bases], np.uint64), bases, arena_bytes,
             np.array([p[:2] for p in patches], np.int64).reshape(-1, 2),
-            np.array([p[2] for p in patches], np.uint64), len(self.externals))
+            np.array([p[2] for p in patches], np.uint64), copies)
 
     def _pack_pointer(self, field: Field, value: Any, slots: list[bytes], relocations: list, patches: list,
                       constants: dict) -> None:

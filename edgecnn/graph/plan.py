@@ -14,12 +14,12 @@ from .lowering import Lowering
 from .memory import plan_arena
 
 
-def program_memory(graph: Graph, threads: int) -> dict[str, int]:
+def program_memory(graph: Graph, threads: int, copies: int = 1) -> dict[str, int]:
     """Bytes that a plan of this graph will take beside its constants, by kind: weights prepared once, and `arena` with
     activations, gradients and workspace at the worst moment. The program is not built."""
     lowering = Lowering(graph, threads)
     lowering.run()
-    return {"prepared weights": lowering.kept_bytes, "arena": plan_arena(lowering.buffers)}
+    return {"prepared weights": lowering.kept_bytes, "arena": copies * plan_arena(lowering.buffers)}
 
 
 class Plan:
@@ -31,50 +31,43 @@ class Plan:
         options: for tests and experiments, e.g. {"convolution": "im2col"}.
         portions: how often the program runs, each time on the next part of the inputs along axis 0 (graph/portions.py);
             the graph is that of one part.
+        copies: of the program, each with working memory of its own, that run portions side by side; of several each runs
+            on one thread.
 
     Attributes:
-        graph, threads, portions, steps, arena_bytes.
+        graph, threads, portions, copies, steps, arena_bytes (of all copies).
     """
 
-    def __init__(self, graph: Graph, threads: int, options: dict[str, Any] | None = None, portions: int = 1):
-        self.graph, self.threads, self.portions = graph, threads, portions
+    def __init__(self, graph: Graph, threads: int, options: dict[str, Any] | None = None, portions: int = 1,
+                 copies: int = 1):
+        self.graph, self.threads, self.portions, self.copies = graph, threads, portions, copies
         lowering = Lowering(graph, threads, options)
         lowering.run()
         self.steps = lowering.steps
         self.buffers = lowering.buffers
         self.isa = lowering.isa_name
-        self.arena_bytes = plan_arena(lowering.buffers)
+        arena = plan_arena(lowering.buffers)
+        self.arena_bytes = copies * arena
         try:
             if lowering.once:
-                lowering.program(lowering.once, 0).run(np.zeros(len(lowering.externals), np.uint64), threads)
-            self._program = lowering.program(self.steps, self.arena_bytes)
+                lowering.program(lowering.once, 0).run([], threads)
+            self._program = lowering.program(self.steps, arena, copies)
         except MemoryError as error:
             raise ResourceError(str(error)) from None
         self._inputs = [(name, self._whole(spec), np.dtype(spec.dtype)) for name, spec in graph.inputs.items()]
         self._known = {i: value for i, o in enumerate(graph.outputs) if (value := graph.value_of(o)) is not None}
         self._outputs = [(self._whole(graph.spec(o)), np.dtype(graph.spec(o).dtype)) for i, o in enumerate(graph.outputs)
                          if i not in self._known]
-        self._pointers = np.zeros(len(lowering.externals), np.uint64)
         self._busy = threading.Lock()
 
     def run(self, *inputs: np.ndarray, ns: np.ndarray | None = None) -> list[np.ndarray]:
         """The outputs for these inputs, both in the order of the graph. Safe to call from several Python threads.
 
-        ns: int64 (len(steps),), receives the nanoseconds of each step added."""
+        ns: int64 (copies, len(steps)), receives the nanoseconds of each step added."""
         outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
         arrays = [self._checked(x, *want) for x, want in zip(inputs, self._inputs, strict=True)]
         with self._busy:
-            for i, array in enumerate(arrays):
-                self._pointers[i] = array.ctypes.data
-            for i, array in enumerate(outputs, len(arrays)):
-                self._pointers[i] = array.ctypes.data
-            for portion in range(self.portions):
-                if portion:
-                    self._pointers += self._steps_of(arrays, outputs)
-                if ns is None:
-                    self._program.run(self._pointers, self.threads)
-                else:
-                    self._program.profile(self._pointers, self.threads, ns)
+            self._program.run(arrays + outputs, self.threads, self.portions, ns)
         for i, value in self._known.items():  # what does not depend on the inputs
             outputs.insert(i, value.copy())
         return outputs
@@ -82,10 +75,6 @@ class Plan:
     def _whole(self, spec: TensorSpec) -> tuple[int, ...]:
         """The shape of all portions together."""
         return spec.shape if self.portions == 1 else (spec.shape[0] * self.portions, *spec.shape[1:])
-
-    def _steps_of(self, *arrays: list[np.ndarray]) -> np.ndarray:
-        """Bytes from one portion to the next, of inputs and outputs."""
-        return np.array([a.nbytes // self.portions for group in arrays for a in group], np.uint64)
 
     @staticmethod
     def _checked(x: np.ndarray, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from ..config import chosen_isa
 from ..ops import get_op
+from .bands import chains
 from .ir import Graph
 
-TRAFFIC = 3  # how much longer a byte of activations takes than one of weights: those are read in order, well ahead
+TRAFFIC = 1.5  # how much longer a byte of activations takes than one of weights: those are read in order, well ahead
+FEW = 4  # portions that keep the threads of a small machine busy side by side
+FLOPS_OF_SHARING = 240  # of a node's, for which threads that share it wait as long as for a byte of weights
 
 
 def images_at_once(graph: Graph) -> int:
     """The number of images, a divisor of the batch, that makes inference fastest: few, so that what one node writes is still
-    in the L2 when the next reads it; many, so that weights are read less often. The whole batch where images are not
-    independent of each other. Does not depend on the number of threads."""
+    in the L2 when the next reads it, and threads need not share a portion; many, so that weights are read less often. The
+    whole batch where images are not independent of each other. Does not depend on the number of threads."""
     sizes = {spec.shape[:1] for spec in graph.inputs.values()}
     batch = max((size[0] for size in sizes if size), default=0)
     if sizes != {(batch,)} or batch < 2 or not independent(graph, batch):
@@ -20,13 +23,25 @@ def images_at_once(graph: Graph) -> int:
     cache = 4 * chosen_isa()[1]["x_block_bytes"]
     weights = sum(array.nbytes for array in graph.constants.values())
     varying = depends_on_inputs(graph)
-    traffic = [sum(4 * graph.spec(v).size for v in (*node.inputs, *node.outputs) if v in varying) // batch
-               for node in graph.nodes]  # bytes of an image
+    in_cache = {node.outputs[0] for chain in chains(graph, cache // 4) for node in chain[:-1]}  # of single images
+    sharing = sum(graph.flops(node) for node in graph.nodes) / batch / FLOPS_OF_SHARING
+
+    def traffic(images: int) -> float:
+        values = varying - in_cache if images == 1 else varying
+        sizes = (sum(graph.spec(v).size for v in (*n.inputs, *n.outputs) if v in values) for n in graph.nodes)
+        return sum(4 * size / batch for size in sizes if 4 * size * images > cache * batch)
 
     def cost(images: int) -> float:
-        return weights / images + TRAFFIC * sum(t for t in traffic if t * images > cache)
+        return weights / images * (weights > cache) + TRAFFIC * traffic(images) + sharing * (images * FEW > batch)
 
     return min((n for n in range(1, batch + 1) if batch % n == 0), key=lambda n: (cost(n), -n))
+
+
+def side_by_side(portions: int, threads: int) -> int:
+    """How many copies of the program run portions at the same time, each on a thread: one for each thread where that keeps
+    them busy, for then nobody waits and each core has its own pictures; else 1."""
+    rounds = -(-portions // threads)
+    return threads if portions * 4 >= rounds * threads * 3 else 1
 
 
 def depends_on_inputs(graph: Graph) -> set[str]:

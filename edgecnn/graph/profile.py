@@ -41,12 +41,12 @@ class StepProfile:
 
 def profile(plan: Plan, inputs: list[np.ndarray], runs: int = 20, warm_up: int = 3) -> list[StepProfile]:
     """The steps of a plan in program order, timed over some runs. A training plan makes a real step at each run."""
-    times = np.zeros((runs, len(plan.steps)), np.int64)
+    times = np.zeros((runs, plan.copies, len(plan.steps)), np.int64)
     for _ in range(warm_up):
         plan.run(*inputs)
     for ns in times:
         plan.run(*inputs, ns=ns)
-    medians = np.median(times, axis=0)
+    medians = np.median(times.mean(axis=1), axis=0)  # copies run at the same time
     described = [_describe(step, float(t) / 1e9, plan.portions) for step, t in zip(plan.steps, medians, strict=True)]
     return list(_joined(plan.steps, described))
 
@@ -99,10 +99,10 @@ def peak_flops(threads: int) -> float:
     flops = 2 * lowering.isa["mr"] * lowering.isa["nr"] * PEAK_STEPS * items
     y = lowering.constant(np.zeros((items, lowering.isa["nr"]), np.float32))
     lowering.emit("fma_peak", flops, y=y, items=items, steps=PEAK_STEPS, rate=1e-9)
-    program, nothing = lowering.program(lowering.steps, 0), np.zeros(0, np.uint64)
+    program = lowering.program(lowering.steps, 0)
     seconds = []
     for _ in range(PEAK_RUNS):
         start = time.perf_counter()
-        program.run(nothing, threads)
+        program.run([], threads)
         seconds.append(time.perf_counter() - start)
     return flops / min(seconds)

@@ -6,7 +6,8 @@ import pytest
 import edgecnn as ec
 from edgecnn.config import chosen_isa
 from edgecnn.graph.ir import Graph, specialise
-from edgecnn.graph.portions import images_at_once, independent
+from edgecnn.graph.portions import images_at_once, independent, side_by_side
+from edgecnn.graph.profile import profile
 from edgecnn.ops import TensorSpec
 
 
@@ -63,7 +64,7 @@ def test_images_that_are_not(emit):
 
 def test_activations_beyond_the_cache_are_computed_image_by_image():
     side = int((chosen_isa()[1]["x_block_bytes"] / 32) ** 0.5)  # 32 floats a pixel fill the cache
-    for size, images in ((side, 1), (side // 2, 4), (8, 16)):
+    for size, images in ((side, 1), (side // 2, 4), (8, 4)):
         g = graph_of(lambda g: g.emit("Conv", ["x", constant(g, (16, 16, 1, 1))]), (16, 16, size, size))
         assert images_at_once(g) == images
 
@@ -79,8 +80,39 @@ def network():
 
 
 def test_portions_give_what_single_images_give():
-    side = int((chosen_isa()[1]["x_block_bytes"] / 64) ** 0.5)  # what one picture needs fits the cache, what three need does not
+    side = int((chosen_isa()[1]["x_block_bytes"] / 64) ** 0.5)  # one picture fits the cache, three do not
     net, x = network(), np.random.default_rng(0).standard_normal((6, 3, side, side)).astype(np.float32)
     assert net.plan({"input": x.shape}).portions > 1
     np.testing.assert_array_equal(net(x), np.concatenate([net(x[i:i + 1]) for i in range(6)]))
     np.testing.assert_array_equal(net(x[::-1]), net(x)[::-1])
+
+
+@pytest.mark.parametrize("batch", [4, 7, 12])
+def test_copies_side_by_side_give_the_same_bits(batch, monkeypatch):
+    net, x = network(), np.random.default_rng(0).standard_normal((batch, 3, 20, 20)).astype(np.float32)
+    results, copies = [], []
+    for threads in (1, 2, 3, 4):
+        monkeypatch.setattr("edgecnn.config._threads", threads)
+        plan = net.plan({"input": x.shape})
+        results += [plan.run(x)[0] for _ in range(3)]
+        copies.append(plan.copies)
+    assert copies == [side_by_side(plan.portions, threads) for threads in (1, 2, 3, 4)] and max(copies) > 1
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_copies_are_profiled_together(monkeypatch):
+    net, x, flops = network(), np.zeros((8, 3, 20, 20), np.float32), []
+    for threads in (1, 2):
+        monkeypatch.setattr("edgecnn.config._threads", threads)
+        plan = net.plan({"input": x.shape})
+        steps = profile(plan, [x], runs=2)
+        assert plan.copies == threads and len(steps) == len(plan.steps) and all(s.seconds > 0 for s in steps)
+        flops.append(sum(s.flops for s in steps))
+    assert flops[0] == flops[1] > 0
+
+
+@pytest.mark.parametrize(("portions", "threads", "copies"), [
+    (1, 2, 1), (4, 1, 1), (4, 4, 4), (5, 4, 1), (6, 4, 4), (3, 4, 4), (2, 4, 1), (16, 3, 3)])
+def test_threads_are_kept_busy(portions, threads, copies):
+    assert side_by_side(portions, threads) == copies

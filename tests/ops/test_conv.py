@@ -370,7 +370,7 @@ def run_placed(case, algorithm, make, make_out, at_end, threads=1):
     lower_backward_weights(ctx, v[0], v[4], gradient, case.geometry)
     arena = plan_arena(ctx.buffers)
     for steps in (ctx.once, ctx.steps):
-        ctx.program(steps, arena).run(np.zeros(0, np.uint64), threads)
+        ctx.program(steps, arena).run([], threads)
     check(case, (x, w, b, r, dy), out)
     for array in out:
         array[...] = sentinel
