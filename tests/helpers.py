@@ -137,6 +137,6 @@ def run_placed(g, feeds, values, shape, start, threads=1):
     lowering.run()
     outputs = {o: np.empty(g.spec(o).shape, np.float32) for o in g.outputs}
     memory = {"whole:" + v: a for v, a in wholes.items()} | feeds | {"output:" + o: a for o, a in outputs.items()}
-    pointers = np.array([memory[name].ctypes.data for name in lowering.externals], np.uint64)
-    lowering.program(lowering.steps, plan_arena(lowering.buffers)).run(pointers, threads)
+    buffers = [memory[name] for name in lowering.externals]
+    lowering.program(lowering.steps, plan_arena(lowering.buffers)).run(buffers, threads)
     return list(outputs.values()), [w.transpose(0, 3, 1, 2) for w in wholes.values()]
