@@ -54,11 +54,11 @@ def build_edgecnn(args: argparse.Namespace) -> Workload:
 def library_call(model: Any, x: np.ndarray) -> Callable[[], np.ndarray]:
     """The compiled program alone: one call into C, without argument checks and without a new output array."""
     plan = model.plan({name: x.shape for name in model.inputs})
-    buffers = (x, plan.run(x))  # the plan's pointers now stand at these arrays
+    buffers = [x, *plan.run(x)]
 
     def call() -> np.ndarray:
-        plan._program.run(plan._pointers, plan.threads)
-        return buffers[1][0]
+        plan._program.run(buffers, plan.threads, plan.portions)
+        return buffers[1]
 
     return call
 
