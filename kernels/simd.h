@@ -49,13 +49,24 @@ INLINE vf load(const float *p) { return *(const vfu *)p; }
 INLINE void store(float *p, vf v) { *(vfu *)p = v; }
 INLINE vf splat(float s) { return (vf){0} + s; }
 
+#if defined(__AVX__) && !defined(__AVX512F__)
+INLINE __m256i first_lanes(int64_t n) {
+    static const int32_t lanes[2 * VL] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256((const __m256i *)(lanes + VL - n));
+}
+#endif
+
 /* The first n < VL floats; the rest of the vector is 0 and its memory is not touched. */
 INLINE vf load_n(const float *p, int64_t n) {
 #if defined(__AVX512F__)
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(__AVX__)
+    return _mm256_maskload_ps(p, first_lanes(n));
 #else
     vf v = {0};
-    for (int64_t i = 0; i < n; i++) v[i] = p[i];
+#pragma GCC unroll 4
+    for (int i = 0; i < VL; i++) /* constant lanes stay in registers */
+        if (i < n) v[i] = p[i];
     return v;
 #endif
 }
@@ -63,8 +74,12 @@ INLINE vf load_n(const float *p, int64_t n) {
 INLINE void store_n(float *p, vf v, int64_t n) {
 #if defined(__AVX512F__)
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v);
+#elif defined(__AVX__)
+    _mm256_maskstore_ps(p, first_lanes(n), v);
 #else
-    for (int64_t i = 0; i < n; i++) p[i] = v[i];
+#pragma GCC unroll 4
+    for (int i = 0; i < VL; i++)
+        if (i < n) p[i] = v[i];
 #endif
 }
 
