@@ -154,12 +154,14 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
                 fetched = fetched ? 0 : panel_size / 2;
                 i++;
             } else {
-                for (int64_t j = 0; j < blk.cols; j += MR) {
+                /* tiles of about equal width: one of a few pixels would wait for its own sums */
+                int64_t left = ceil_div(blk.cols, MR);
+                for (int64_t j = 0, width; j < blk.cols; j += width, left--) {
+                    width = ceil_div(blk.cols - j, left);
                     tile_out oj = o;
                     oj.y += j * a->y_s[2];
                     if (r) oj.r += j * a->r_s[2];
-                    tiles[min64(MR, blk.cols - j)][nc > VL](x + j * grid.pixel, x, &grid, w, next + fetched, b, nc, &oj,
-                                                            &oj);
+                    tiles[width][nc > VL](x + j * grid.pixel, x, &grid, w, next + fetched, b, nc, &oj, &oj);
                     fetched = fetched ? 0 : panel_size / 2;
                 }
             }

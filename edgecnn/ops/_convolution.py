@@ -168,8 +168,32 @@ def direct_forward(ctx: Any, f: Forward) -> None:
     columns = columns_to_fold(ctx, f)
     if columns > 1:
         f = fold_columns(ctx, f, columns)
-    x, y, r, geo = f.x, f.y, f.r, f.geometry
+    for part in channel_blocks(ctx, f):
+        emit_direct(ctx, part)
+
+
+def channel_blocks(ctx: Any, f: Forward) -> Iterator[Forward]:
+    """The same convolution as sums over blocks of input channels, each on top of the one before. Where weights do not stay in
+    the L2, they are read once so: the pixels of a block do, where a block of pixels with all channels would be smaller than
+    the picture and read all weights for itself."""
+    room, c = ctx.isa["x_block_bytes"], f.x.shape[1]
+    blocks = -(-4 * f.x.size // room)
+    if f.w.shape[0] > 1 or 4 * f.w.size <= 4 * room or 8 * blocks * f.y.size > 4 * f.w.size:
+        blocks = 1
+    step = -(-c // blocks // 16) * 16
+    for first in range(0, c, step):
+        last = min(c, first + step)
+        part = replace(f, x=f.x.slice(1, first, last), w=f.w.slice(2, first, last))
+        if first:
+            part = replace(part, b=None, r=f.y)
+        if last < c:
+            part = replace(part, lo=-INF, hi=INF)
+        yield part
+
+
+def emit_direct(ctx: Any, f: Forward) -> None:
     groups, ocg, cg, kh, kw = f.w.shape
+    x, y, r, geo = f.x, f.y, f.r, f.geometry
     pack = needs_padding(x, f.w, y, geo) or not x.is_image
     if is_pointwise(x, f.w, y, geo) and not pack and flat_pixels(x) and flat_pixels(y) and flat_pixels(r):
         x, y, r = as_row(x), as_row(y), as_row(r) if r is not None else None
