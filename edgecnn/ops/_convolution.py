@@ -173,13 +173,14 @@ def direct_forward(ctx: Any, f: Forward) -> None:
 
 
 def channel_blocks(ctx: Any, f: Forward) -> Iterator[Forward]:
-    """The same convolution as sums over blocks of input channels, each on top of the one before. Where weights do not stay in
-    the L2, they are read once so: the pixels of a block do, where a block of pixels with all channels would be smaller than
-    the picture and read all weights for itself."""
+    """The same convolution as sums over blocks of input channels, each on top of the one before. Where the weights do not
+    stay in the L2 they are read once so, and the pixels of a block stay; blocks of pixels with all their channels would each
+    read all weights."""
     room, c = ctx.isa["x_block_bytes"], f.x.shape[1]
     blocks = -(-4 * f.x.size // room)
     if f.w.shape[0] > 1 or 4 * f.w.size <= 4 * room or 8 * blocks * f.y.size > 4 * f.w.size:
-        blocks = 1
+        yield f
+        return
     step = -(-c // blocks // 16) * 16
     for first in range(0, c, step):
         last = min(c, first + step)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from edgecnn import _core
+from edgecnn.config import chosen_isa
 from edgecnn.errors import ShapeError, UnsupportedError
 from edgecnn.graph.ir import Graph, specialise
 from edgecnn.graph.lowering import Lowering
@@ -284,6 +285,24 @@ def test_threads_do_not_change_a_bit(isa, algorithm, monkeypatch):
         for other in results[1:]:
             for a, b in zip(results[0], other, strict=True):
                 assert a.tobytes() == b.tobytes(), case
+
+
+@every_isa
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_large_weights_are_summed_in_blocks_of_channels(isa, kernel, monkeypatch):
+    """With and without a residual and a clamp, of which every block but the last knows nothing."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    lanes, constants = chosen_isa()
+    monkeypatch.setattr("edgecnn.graph.lowering.chosen_isa", lambda: (lanes, {**constants, "x_block_bytes": 2048}))
+    for residual, lo in ((False, -np.inf), (True, -0.5)):
+        case = Case(1, 1, 70, 90, (3, 3), (kernel, kernel), pads=(kernel // 2,) * 4, lo=lo, hi=-lo)
+        arrays = case.arrays()
+        if not residual:
+            arrays[3] = None
+        g, given = graph_of(case, arrays)
+        plan = plan_of(g, given, "direct")
+        assert sum(s.kernel == "conv_direct" and s.node.op == "Conv" for s in plan.steps) > 1
+        check(case, arrays, plan.run(*given.values()))
 
 
 @every_isa
