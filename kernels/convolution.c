@@ -119,7 +119,7 @@ static window in_place(source in, int64_t n0, int64_t h0, int64_t w0) {
 INLINE tap_grid grid_of(window win, int64_t C, int64_t KH, int64_t KW, const int64_t *stride, const int64_t *dilation) {
     const int joined = dilation[1] == 1 && (win.w == C || KW == 1); /* the taps of a row touch */
     return (tap_grid){KH, joined ? 1 : KW, joined ? KW * C : C, dilation[0] * win.h, dilation[1] * win.w,
-                      stride[1] * win.w};
+                      stride[1] * win.w, 0};
 }
 
 typedef struct {
@@ -128,9 +128,11 @@ typedef struct {
 
 static void block_panels(const conv_direct_args *a, window win, block blk, int64_t g, int64_t panel, int64_t end) {
     const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
-    const tap_grid grid = grid_of(win, Cg, a->KH, a->KW, a->stride, a->dilation);
+    tap_grid grid = grid_of(win, Cg, a->KH, a->KW, a->stride, a->dilation);
     const int64_t panel_size = a->KH * a->KW * Cg * NR, row = a->stride[0] * win.h;
     const int pair = blk.cols <= MR / 2 && blk.rows > 1;
+    const int64_t count = pair ? ceil_div(blk.rows, 2) : blk.rows * ceil_div(blk.cols, MR); /* of tiles */
+    grid.fetch = ceil_div(NR, count);
     for (; panel < end; panel++) {
         const int64_t oc = g * OCg + panel * NR, nc = OCg - panel * NR;
         const float *w = a->w + (g * panels + panel) * panel_size;
@@ -138,8 +140,7 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
         float *y = a->y + blk.n * a->y_s[0] + blk.oh * a->y_s[1] + blk.ow * a->y_s[2] + oc;
         const float *r = a->r ? a->r + blk.n * a->r_s[0] + blk.oh * a->r_s[1] + blk.ow * a->r_s[2] + oc : 0;
         const int64_t wide = blk.rows == 1 && blk.cols == 1 && end - panel >= WIDE;
-        const float *next = w + (panel + 1 < end ? panel_size : 0); /* fetched in halves by the first two tiles */
-        int64_t fetched = 0;
+        const float *next = w + (panel + 1 < end ? panel_size : 0);
         for (int64_t i = 0; i < blk.rows; i++) {
             const float *x = win.origin + i * row;
             const tile_out o = {y + i * a->y_s[1], r ? r + i * a->r_s[1] : 0, a->y_s[2], a->r_s[2],
@@ -150,8 +151,8 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
                 tile_out o1 = o;
                 o1.y += a->y_s[1];
                 if (r) o1.r += a->r_s[1];
-                two_rows[blk.cols][nc > VL](x, x + row, &grid, w, next + fetched, b, nc, &o, &o1);
-                fetched = fetched ? 0 : panel_size / 2;
+                two_rows[blk.cols][nc > VL](x, x + row, &grid, w, next, b, nc, &o, &o1);
+                next += panel_size / count;
                 i++;
             } else {
                 /* tiles of about equal width: one of a few pixels would wait for its own sums */
@@ -161,8 +162,8 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
                     tile_out oj = o;
                     oj.y += j * a->y_s[2];
                     if (r) oj.r += j * a->r_s[2];
-                    tiles[width][nc > VL](x + j * grid.pixel, x, &grid, w, next + fetched, b, nc, &oj, &oj);
-                    fetched = fetched ? 0 : panel_size / 2;
+                    tiles[width][nc > VL](x + j * grid.pixel, x, &grid, w, next, b, nc, &oj, &oj);
+                    next += panel_size / count;
                 }
             }
         }

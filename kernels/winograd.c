@@ -215,12 +215,12 @@ INLINE int64_t frequency_size(int64_t C) { return (C + 1) * NR; }
 static void multiply(int64_t frequencies, int64_t count, int64_t C, const float *v, const float *u, int64_t nc,
                      float *product) {
     const int64_t pixel = padded(C), pieces = ceil_div(count, MR), piece = ceil_div(count, pieces);
-    const tap_grid grid = {1, 1, C, 0, 0, pixel};
+    const tap_grid grid = {1, 1, C, 0, 0, pixel, ceil_div(NR, ceil_div(count, piece))};
     for (int64_t f = 0; f < frequencies; f++, u += frequency_size(C))
         for (int64_t t = 0; t < count; t += piece) {
             const float *x = v + (f * count + t) * pixel;
             const tile_out o = {product + (f * count + t) * NR, 0, NR, 0, -INFINITY, INFINITY};
-            const float *next = u + frequency_size(C) + (t ? C * NR / 2 : 0); /* of the next frequency or panel, in halves */
+            const float *next = u + frequency_size(C) + t / piece * C * grid.fetch; /* of the next frequency or panel */
             tiles[min64(piece, count - t)][nc > VL](x, x, &grid, u, next, 0, nc > VL ? NR : VL, &o, &o);
         }
 }
