@@ -14,6 +14,7 @@ from ..ops import TensorSpec
 from .autodiff import depends_on, differentiate
 from .ir import Graph, specialise
 from .passes import dead_code, optimise
+from .recompute import recompute
 
 LOSSES = {"cross_entropy": ("SoftmaxCrossEntropy", "int64"), "mse": ("MeanSquaredError", "float32")}
 TARGET, HYPER = "target", "hyper"
@@ -105,7 +106,9 @@ def loss_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: l
     results = [_loss(g, output, loss, loss_options or {}) for output in g.outputs]
     g.outputs = [_weighted_sum(g, [r[0] for r in results], output_weights), *results[0][1:]]
     g = optimise(g)
+    forward = len(g.nodes)
     grads = differentiate(g, g.outputs[0], [p for p in trainable if p in g.params])
+    recompute(g, forward)
     g.sort()
     g.verify()
     return TrainingGraph(g, grads)

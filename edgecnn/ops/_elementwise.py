@@ -86,6 +86,9 @@ class Activation(Op):
     def by_row(self, g, node):
         return Rows()
 
+    def recomputation(self, g, node):
+        return Node(node.op, node.inputs, [], node.attrs, node.name)
+
     def gradient(self, g, node, dy, needs):
         kept = node.outputs[0] if self.slope_from_output else node.inputs[0]
         return [g.emit(self.name + "Backward", [dy[0], kept], **node.attrs)]

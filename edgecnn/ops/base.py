@@ -148,6 +148,11 @@ class Op:
         """Formal parameter -> axis that counts output channels, for operators that can be a classifier's last layer."""
         return {}
 
+    def recomputation(self, g, node: Node) -> Node | None:
+        """A node that computes the first output once more, for the backward pass, with the work of an elementwise operator;
+        None if there is no such node."""
+        return None
+
     # ---- ONNX --------------------------------------------------------------------------------------------------
     def from_onnx(self, node: Node, opset: int) -> None:
         """Adapts a node read from an ONNX file, in place, where the meaning at its opset is not that of today.

@@ -27,8 +27,8 @@ class Normalization(Op):
     the node; ONNX never sees them."""
 
     inputs: tuple[str, ...] = ("X", "scale", "B", "input_mean", "input_var", "R?")
-    parameters = ("scale", "B")
-    buffers = ("input_mean", "input_var")
+    parameters: tuple[str, ...] = ("scale", "B")
+    buffers: tuple[str, ...] = ("input_mean", "input_var")
     attrs: dict[str, Any] = {"epsilon": 1e-5, "momentum": 0.9, "lo": -INF, "hi": INF}
 
     def infer(self, node, inputs):
@@ -178,6 +178,9 @@ class BatchNormalization(Normalization):
         g.infer_node(new)
         return new
 
+    def recomputation(self, g, node):
+        return None if any(node.outputs[1:]) else Node(node.op, node.inputs, [], node.attrs, node.name)
+
     def gradient(self, g, node, dy, needs):
         if any(node.outputs[1:]):
             raise UnsupportedError(f"{node} has no gradient: its running statistics {node.outputs[1:]} are "
@@ -234,12 +237,37 @@ class BatchNormTraining(Normalization):
     def gradient(self, g, node, dy, needs):
         return self.backward(g, node, dy[0], node.outputs[1], needs, frozen=False)
 
+    def recomputation(self, g, node):
+        inputs = [node.inputs[0], node.outputs[1], *node.inputs[5:]]
+        return Node(BatchNormApply.name, inputs, [], {k: self.attr(node, k) for k in ("lo", "hi")}, node.name)
+
     def lower(self, ctx, node):
         x, statistics = images(ctx, node.inputs[0]), ctx.output(node.outputs[1])
         running = [ctx.input(i) for i in node.inputs[3:5]]
         batch_statistics(ctx, x, node.inputs[1:5], running, statistics, self.attr(node, "epsilon"),
                          self.attr(node, "momentum"))
         self.normalise(ctx, node, x, statistics)
+
+
+class BatchNormApply(Normalization):
+    """What BatchNormTraining computes, from the statistics that it took."""
+
+    name = "BatchNormApply"
+    onnx = False
+    inputs = ("X", "statistics", "R?")
+    parameters: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+    attrs = {"lo": -INF, "hi": INF}
+    no_gradient = "second derivatives are not built"
+
+    def infer(self, node, inputs):
+        return [inputs[0]]
+
+    def residual(self, node):
+        return node.inputs[2] if len(node.inputs) > 2 else ""
+
+    def lower(self, ctx, node):
+        self.normalise(ctx, node, images(ctx, node.inputs[0]), ctx.input(node.inputs[1]))
 
 
 class BatchNormStatistics(Op):
