@@ -123,7 +123,7 @@ class Model:
         return [y.astype(types.get(n, y.dtype), copy=False) for n, y in zip(self.graph.outputs, outputs, strict=True)]
 
     def _plan(self, inputs: tuple[np.ndarray, ...]) -> Plan:
-        key: tuple = (get_num_threads(), os.environ.get("EDGECNN_ISA"), *map(_shape_of, inputs))
+        key: tuple = (get_num_threads(), *map(_shape_of, inputs))
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = self._compile(inputs)

@@ -64,10 +64,11 @@ class Plan:
         """The outputs for these inputs, both in the order of the graph. Safe to call from several Python threads.
 
         ns: int64 (copies, len(steps)), receives the nanoseconds of each step added."""
+        buffers = [self._checked(x, *want) for x, want in zip(inputs, self._inputs, strict=True)]
         outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
-        arrays = [self._checked(x, *want) for x, want in zip(inputs, self._inputs, strict=True)]
+        buffers += outputs
         with self._busy:
-            self._program.run(arrays + outputs, self.threads, self.portions, ns)
+            self._program.run(buffers, self.threads, self.portions, ns)
         for i, value in self._known.items():  # what does not depend on the inputs
             outputs.insert(i, value.copy())
         return outputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -103,8 +102,8 @@ class Trainer:
     def _plan(self, graph: Graph, x: np.ndarray, y: np.ndarray, update: bool) -> tuple[Plan, TrainingGraph]:
         self._check(graph, x, y)
         trainable = self.model.trainable()
-        key = (id(graph), x.shape, update, tuple(trainable), get_num_threads(), os.environ.get("EDGECNN_ISA"),
-               self.gradient_norms, self.running_statistics)
+        key = (id(graph), x.shape, update, tuple(trainable), get_num_threads(), self.gradient_norms,
+               self.running_statistics)
         if self.optimizer is not self._optimizer_of_plans:
             self._plans.clear()
             self._optimizer_of_plans = self.optimizer
