@@ -37,67 +37,90 @@ INLINE int outside(int variant, const strip *s, int64_t column) {
     return variant != INSIDE && (column < s->left || column >= s->right);
 }
 
-/* y[p] = clamp(b + sum over taps of x w + r), summed in the order (kh, column). */
-INLINE void forward_strip(int P, int64_t KW, int S, int variant, const strip *shared) {
-    const strip local = *shared, *s = &local; /* nothing that is stored to can be part of it */
+/* y[p] = clamp(b + sum over taps of x w + r) for nv vectors of channels from c on, summed in the order (kh, column). */
+INLINE void forward_channels(int P, int64_t KW, int S, int variant, int nv, const strip *s, int64_t c) {
     const vf lo = splat(s->lo), hi = splat(s->hi);
-    for (int64_t c = s->begin; c < s->end; c += VL) {
-        const int64_t n = s->end - c;
-        vf acc[MAX_P];
+    const int64_t n = s->end - c, columns = (P - 1) * S + KW;
+    vf acc[MAX_P][DV];
 #pragma GCC unroll 8
-        for (int p = 0; p < P; p++) acc[p] = s->b ? take(variant, s->b + c, n) : splat(0);
-        for (int64_t kh = s->top; kh < s->bottom; kh++) {
-            const float *x = s->x + kh * s->x_h + c, *w = s->w + kh * s->w_h + c;
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 2
+        for (int i = 0; i < nv; i++) acc[p][i] = s->b ? take(variant, s->b + c + i * VL, n) : splat(0);
+    for (int64_t kh = s->top; kh < s->bottom; kh++) {
+        const float *x = s->x + kh * s->x_h + c, *w = s->w + kh * s->w_h + c;
 #pragma GCC unroll 20
-            for (int64_t j = 0; j < (P - 1) * S + KW; j++) {
-                if (outside(variant, s, j)) continue;
-                const vf v = take(variant, x + j * s->x_w, n);
+        for (int64_t j = 0; j < columns; j++) {
+            if (DV > 1 && P == MAX_P && j == columns / 2)
+                __asm__("" : : : "memory"); /* else gcc loads all columns first and runs out of registers */
+            if (outside(variant, s, j)) continue;
+#pragma GCC unroll 2
+            for (int i = 0; i < nv; i++) {
+                const vf v = take(variant, x + j * s->x_w + i * VL, n);
 #pragma GCC unroll 8
                 for (int p = 0; p < P; p++) {
                     const int64_t kw = j - p * S;
-                    if (kw >= 0 && kw < KW) acc[p] += v * take(variant, w + kw * s->w_w, n);
+                    if (kw >= 0 && kw < KW) acc[p][i] += v * take(variant, w + kw * s->w_w + i * VL, n);
                 }
             }
         }
-#pragma GCC unroll 8
-        for (int p = 0; p < P; p++) {
-            if (s->r) acc[p] += take(variant, s->r + p * s->r_w + c, n);
-            give(variant, s->y + p * s->y_w + c, vmin(hi, vmax(lo, acc[p])), n);
-        }
     }
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 2
+        for (int i = 0; i < nv; i++) {
+            if (s->r) acc[p][i] += take(variant, s->r + p * s->r_w + c + i * VL, n);
+            give(variant, s->y + p * s->y_w + c + i * VL, vmin(hi, vmax(lo, acc[p][i])), n);
+        }
 }
 
-/* dw += sum over the strip's pixels of x dy. */
-INLINE void weights_strip(int P, int64_t KW, int S, int variant, const strip *shared) {
-    const strip local = *shared, *s = &local;
-    for (int64_t c = s->begin; c < s->end; c += VL) {
-        const int64_t n = s->end - c;
-        vf dy[MAX_P];
+/* dw += sum over the strip's pixels of x dy, for nv vectors of channels from c on. */
+INLINE void weights_channels(int P, int64_t KW, int S, int variant, int nv, const strip *s, int64_t c) {
+    const int64_t n = s->end - c;
+    vf dy[MAX_P][DV];
 #pragma GCC unroll 8
-        for (int p = 0; p < P; p++) dy[p] = take(variant, s->dy + p * s->y_w + c, n);
-        for (int64_t kh = s->top; kh < s->bottom; kh++) {
-            const float *x = s->x + kh * s->x_h + c;
-            float *dw = s->dw + kh * s->w_h + c;
-            vf acc[MAX_KW];
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 2
+        for (int i = 0; i < nv; i++) dy[p][i] = take(variant, s->dy + p * s->y_w + c + i * VL, n);
+    for (int64_t kh = s->top; kh < s->bottom; kh++) {
+        const float *x = s->x + kh * s->x_h + c;
+        float *dw = s->dw + kh * s->w_h + c;
+        vf acc[MAX_KW][DV];
 #pragma GCC unroll 5
-            for (int64_t kw = 0; kw < KW; kw++) acc[kw] = take(variant, dw + kw * s->w_w, n);
+        for (int64_t kw = 0; kw < KW; kw++)
+#pragma GCC unroll 2
+            for (int i = 0; i < nv; i++) acc[kw][i] = take(variant, dw + kw * s->w_w + i * VL, n);
 #pragma GCC unroll 20
-            for (int64_t j = 0; j < (P - 1) * S + KW; j++) {
-                if (outside(variant, s, j)) continue;
-                const vf v = take(variant, x + j * s->x_w, n);
+        for (int64_t j = 0; j < (P - 1) * S + KW; j++) {
+            if (outside(variant, s, j)) continue;
+#pragma GCC unroll 2
+            for (int i = 0; i < nv; i++) {
+                const vf v = take(variant, x + j * s->x_w + i * VL, n);
 #pragma GCC unroll 8
                 for (int p = 0; p < P; p++) {
                     const int64_t kw = j - p * S;
-                    if (kw >= 0 && kw < KW) acc[kw] += v * dy[p];
+                    if (kw >= 0 && kw < KW) acc[kw][i] += v * dy[p][i];
                 }
             }
-#pragma GCC unroll 5
-            for (int64_t kw = 0; kw < KW; kw++) give(variant, dw + kw * s->w_w, acc[kw], n);
         }
+#pragma GCC unroll 5
+        for (int64_t kw = 0; kw < KW; kw++)
+#pragma GCC unroll 2
+            for (int i = 0; i < nv; i++) give(variant, dw + kw * s->w_w + i * VL, acc[kw][i], n);
     }
 }
 
-/* The same for one pixel and any kernel. */
+typedef void (*channels_fn)(int P, int64_t KW, int S, int variant, int nv, const strip *s, int64_t c);
+
+/* All channels of a strip, DV vectors at a time while there are so many. */
+INLINE void whole_strip(channels_fn pass, int P, int64_t KW, int S, int variant, const strip *shared) {
+    const strip local = *shared, *s = &local; /* nothing that is stored to can be part of it */
+    int64_t c = s->begin;
+    if (DV > 1 && variant != TAIL)
+        for (; c + DV * VL <= s->end; c += DV * VL) pass(P, KW, S, variant, DV, s, c);
+    for (; c < s->end; c += VL) pass(P, KW, S, variant, 1, s, c);
+}
+
+/* dw += x dy of one pixel, for any kernel. */
 INLINE void weights_any(int variant, const strip *shared) {
     const strip local = *shared, *s = &local;
     for (int64_t c = s->begin; c < s->end; c += VL) {
@@ -122,7 +145,9 @@ typedef struct {
 } kind;
 
 #define STRIP_ONE(pass, p, kw, s, v)                                                                         \
-    static void pass##_##p##_##kw##_##s##_##v(const strip *t) { pass##_strip(p, kw, s, v, t); }
+    static void pass##_##p##_##kw##_##s##_##v(const strip *t) {                                         \
+        whole_strip(pass##_channels, p, kw, s, v, t);                                                        \
+    }
 #define STRIP(pass, p, kw, s)                                                                                \
     STRIP_ONE(pass, p, kw, s, INSIDE) STRIP_ONE(pass, p, kw, s, EDGE) STRIP_ONE(pass, p, kw, s, TAIL)
 #define KIND(pass, kw, s)                                                                                    \
@@ -135,8 +160,8 @@ typedef struct {
 /* 1 and 2 taps are phases of a stride of 2 in backward_data. */
 KIND(forward, 1, 1) KIND(forward, 2, 1) KIND(forward, 3, 1) KIND(forward, 5, 1)
 KIND(forward, 3, 2) KIND(forward, 5, 2)
-static void forward_whole(const strip *s) { forward_strip(1, s->KW, 1, EDGE, s); }
-static void forward_tail(const strip *s) { forward_strip(1, s->KW, 1, TAIL, s); }
+static void forward_whole(const strip *s) { whole_strip(forward_channels, 1, s->KW, 1, EDGE, s); }
+static void forward_tail(const strip *s) { whole_strip(forward_channels, 1, s->KW, 1, TAIL, s); }
 static const kind forward_kinds[] = {
     ROW(forward, 1, 1), ROW(forward, 2, 1), ROW(forward, 3, 1), ROW(forward, 5, 1),
     ROW(forward, 3, 2), ROW(forward, 5, 2), {0}};
