@@ -35,11 +35,11 @@ def none(*_: Any) -> float:
 
 
 def forward_cost(ctx: Any, f: Forward) -> float:
-    return streamed(f.flops, 4 * f.w.size)
+    return streamed(ctx, f.flops, 4 * f.w.size)
 
 
 def backward_data_cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> float:
-    return streamed(2 * dy.size * w.size // dy.shape[1], 4 * w.size)
+    return streamed(ctx, 2 * dy.size * w.size // dy.shape[1], 4 * w.size)
 
 
 def backward_weights_cost(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) -> float:

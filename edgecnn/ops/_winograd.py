@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._convolution import MEMORY_FLOPS, Forward, Geometry, flip, pack_bias, pack_weights, streamed, weights_block
+from ._convolution import Forward, Geometry, flip, memory_flops, pack_bias, pack_weights, streamed, weights_block
 from .view import View
 
 GATHER_FLOPS = {4: 420, 2: 150}  # per tile and channel: one input transform, in products that would take as long
@@ -45,8 +45,8 @@ def forward_cost(ctx: Any, f: Forward, m: int) -> float:
     tiles, weights = count_tiles(m, f.y), frequencies(m) * oc * c
     blocks = -(-tiles // tiles_per_block(ctx, m, c, oc, tiles))
     reads = 4 * weights * ((1 + blocks) / 2 if 4 * weights > 2 * ctx.isa["x_block_bytes"] else 1)
-    made = 0 if ctx.is_constant(f.w) else MEMORY_FLOPS * 4 * weights
-    return (tiles * (c * GATHER_FLOPS[m] + oc * SCATTER_FLOPS[m]) + made + streamed(2 * tiles * weights, reads))
+    made = 0 if ctx.is_constant(f.w) else memory_flops(ctx, 4 * weights)
+    return (tiles * (c * GATHER_FLOPS[m] + oc * SCATTER_FLOPS[m]) + made + streamed(ctx, 2 * tiles * weights, reads))
 
 
 def backward_data_cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry, m: int) -> float:
