@@ -9,7 +9,7 @@ from .ir import Graph
 
 TRAFFIC = 1.5  # how much longer a byte of activations takes than one of weights: those are read in order, well ahead
 FEW = 4  # portions that keep the threads of a small machine busy side by side
-FLOPS_OF_SHARING = 240  # of a node's, for which threads that share it wait as long as for a byte of weights
+FLOPS_OF_SHARING = 240  # in which threads that share the nodes lose as much by waiting as a byte of weights costs
 
 
 def images_at_once(graph: Graph) -> int:
