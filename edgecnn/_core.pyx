@@ -14,7 +14,7 @@ cdef extern from "edgecnn.h" nogil:
     ctypedef void (*ec_kernel)(const void *args, int tid, int nthreads)
     ctypedef struct ec_isa:
         const char *name
-        int64_t lanes, mr, nr, x_block_bytes
+        int64_t lanes, mr, nr, x_block_bytes, byte_flops
         const ec_kernel *kernels
     ctypedef struct ec_signature:
         const char *name
@@ -46,14 +46,14 @@ def signatures():
 
 
 def isas():
-    """The compiled instruction sets that this CPU runs, best first: name -> {lanes, mr, nr, x_block_bytes}."""
+    """The compiled instruction sets that this CPU runs, best first: name -> {lanes, mr, nr, x_block_bytes, byte_flops}."""
     found = {}
     cdef int64_t i = 0
     while ec_isa_at(i) != NULL:
         if ec_isa_supported(i):
             isa = ec_isa_at(i)
             found[isa.name.decode()] = {"lanes": isa.lanes, "mr": isa.mr, "nr": isa.nr,
-                                        "x_block_bytes": isa.x_block_bytes}
+                                        "x_block_bytes": isa.x_block_bytes, "byte_flops": isa.byte_flops}
         i += 1
     return found
 

@@ -144,22 +144,22 @@ class Model:
 
     def plan(self, shapes: dict[str, tuple[int, ...]], options: dict[str, Any] | None = None) -> Plan:
         """The network compiled for inference at these input shapes with its present weights."""
-        graph, portions, copies = self._portion(shapes)
-        return Plan(graph, 1 if copies > 1 else get_num_threads(), options, portions, copies)
+        graph, threads, portions, copies = self._portion(shapes)
+        return Plan(graph, threads, options, portions, copies)
 
     def memory_plan(self, batch: int = 1) -> dict[str, int]:
         """Bytes that inference on `batch` pictures takes, by kind, before a plan is made; `total` is the sum of the others,
         `folded weights` are those that optimisation has changed, kept beside the parameters."""
-        graph, _, copies = self._portion(self.input_shapes(batch))
+        graph, threads, _, copies = self._portion(self.input_shapes(batch))
         own = {id(a) for a in self.graph.params.values()}
         report = {"parameters": sum(a.nbytes for a in self.graph.params.values()),
                   "folded weights": sum(a.nbytes for a in graph.constants.values() if id(a) not in own),
-                  **program_memory(graph, 1 if copies > 1 else get_num_threads(), copies)}
+                  **program_memory(graph, threads, copies)}
         return {**report, "total": sum(report.values())}
 
-    def _portion(self, shapes: dict[str, tuple[int, ...]]) -> tuple[Graph, int, int]:
-        """The optimised graph of as many images as go through the network at once, how often it runs, and how many copies
-        of it side by side."""
+    def _portion(self, shapes: dict[str, tuple[int, ...]]) -> tuple[Graph, int, int, int]:
+        """The optimised graph of as many images as go through the network at once; how many threads share it, how often it
+        runs, and how many copies of it run side by side."""
         constant, threads, portions = self._constant_graph(), get_num_threads(), 1
         graph = optimise(specialise(constant, shapes))
         batch, images = max((shape[0] for shape in shapes.values() if shape), default=0), images_at_once(graph)
@@ -167,7 +167,8 @@ class Model:
             graph = optimise(specialise(constant, {name: (images, *shape[1:]) for name, shape in shapes.items()}))
             portions = batch // images
         copies = side_by_side(portions, threads)
-        return in_bands(graph, 1 if copies > 1 else threads), portions, copies
+        threads = 1 if copies > 1 else threads
+        return in_bands(graph, threads), threads, portions, copies
 
     def _constant_graph(self) -> Graph:
         return freeze_constants(self.graph, ())

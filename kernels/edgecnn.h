@@ -16,6 +16,7 @@ typedef struct {
     int64_t lanes;          /* floats in a vector */
     int64_t mr, nr;         /* register tile of the convolution: pixels x output channels; nr is the packed panel width */
     int64_t x_block_bytes;  /* how much of an input a thread should work on at a time (about a quarter of its L2) */
+    int64_t byte_flops;     /* products that a core does while a byte of weights arrives from memory */
     const ec_kernel *kernels; /* in the order of kernels.def */
 } ec_isa;
 

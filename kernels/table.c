@@ -11,4 +11,4 @@ static const ec_kernel table[] = {
 #undef KERNEL
 };
 
-const ec_isa EC_FN(isa) = {EC_STR(EC_ISA), VL, MR, NR, X_BLOCK_BYTES, table};
+const ec_isa EC_FN(isa) = {EC_STR(EC_ISA), VL, MR, NR, X_BLOCK_BYTES, BYTE_FLOPS, table};

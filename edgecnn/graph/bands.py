@@ -20,9 +20,9 @@ def in_bands(g: Graph, threads: int) -> Graph:
     Concat. Of several threads each takes a part of the rows. No bit of the results depends on where the cuts are."""
     room = chosen_isa()[1]["x_block_bytes"]
     banded = g.copy()
-    single = (chain for chain in chains(g, room) if g.spec(chain[0].outputs[0]).shape[0] == 1)
+    single = [chain for chain in chains(banded, room) if g.spec(chain[0].outputs[0]).shape[0] == 1]
     for section, chain in enumerate(single, 1):
-        parts = cut(g, chain, room, threads)
+        parts = cut(banded, chain, room, threads)
         if any(len(bands) > 1 for bands in parts):
             _write(banded, chain, parts, section)
     return banded
@@ -70,7 +70,6 @@ def cut(g: Graph, chain: list[Node], room: int, threads: int) -> list[list[int]]
 
 def _write(g: Graph, chain: list[Node], parts: list[list[int]], section: int) -> None:
     """Puts the bands in the place of the chain's last node."""
-    chain = [next(n for n in g.nodes if n.outputs == node.outputs) for node in chain]
     at = next(i for i, node in enumerate(g.nodes) if node is chain[-1])
     count, results, begin = len(g.nodes), [], 0
     for thread, ends in enumerate(parts):

@@ -65,8 +65,8 @@ class Step:
 class Lowering:
     """What an operator's `lower` works with.
 
-    Attributes: isa (lanes, mr, nr, x_block_bytes), threads (the number that runs the present node), steps, algorithm (an
-    operator that chooses between several says here which, for reports)."""
+    Attributes: isa (the constants of edgecnn.h's ec_isa), threads (the number that runs the present node), steps,
+    algorithm (an operator that chooses between several says here which, for reports)."""
 
     def __init__(self, graph: Graph, threads: int, options: dict[str, Any] | None = None):
         self.graph, self.options = graph, options or {}

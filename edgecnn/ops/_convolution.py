@@ -107,14 +107,9 @@ def pack_bias(ctx: Any, b: View | None, groups: int) -> View | None:
     return pack_weights(ctx, split_groups(replace(b, shape=(*b.shape, 1, 1, 1), strides=(*b.strides, 1, 1, 1)), groups))
 
 
-# Products that a core does while a byte arrives from memory, by lanes: 200 GFLOP/s beside 16 GB/s on AVX-512, and on AVX2
-# no less was faster; 12 beside 4 on a Cortex-A72.
-BYTE_FLOPS = {16: 12, 8: 12, 4: 3}
-
-
 def memory_flops(ctx: Any, nbytes: float) -> float:
     """FLOPs of a matrix product that a core does while so much arrives from memory."""
-    return BYTE_FLOPS[ctx.isa["lanes"]] * nbytes
+    return ctx.isa["byte_flops"] * nbytes
 
 
 def streamed(ctx: Any, flops: float, nbytes: float) -> float:
@@ -185,7 +180,8 @@ def channel_blocks(ctx: Any, f: Forward) -> Iterator[Forward]:
     read all weights."""
     room, c = ctx.isa["x_block_bytes"], f.x.shape[1]
     blocks = -(-4 * f.x.size // room)
-    if f.w.shape[0] > 1 or 4 * f.w.size <= 4 * room or 8 * blocks * f.y.size > 4 * f.w.size:
+    fits, sums = 4 * f.w.size <= 4 * room, 8 * f.y.size  # the weights in the L2; bytes of sums read and written per block
+    if f.w.shape[0] > 1 or fits or blocks * sums > 4 * f.w.size:
         yield f
         return
     step = -(-c // blocks // 16) * 16
