@@ -210,12 +210,11 @@ static void outer_block(const conv_backward_weights_args *a, window win, block b
                        a->dy_s[0], a->dy_s[1], a->dy_s[2]};
     for (int64_t i = t.begin; i < t.end; i++) {
         const int64_t k0 = i % ktiles * MR, tap = i / ktiles % grid.taps, kh = i / ktiles / grid.taps % a->KH;
-        const int64_t panel = i / ktiles / grid.taps / a->KH, nc = OCg - panel * NR;
+        const int64_t panel = i / ktiles / grid.taps / a->KH, nc = min64(NR, OCg - panel * NR);
         const float *x = win.origin + kh * grid.h + tap * grid.w + k0;
         const float *dy = a->dy + blk.n * a->dy_s[0] + blk.oh * a->dy_s[1] + blk.ow * a->dy_s[2] + g * OCg + panel * NR;
         float *dw = a->dw + ((((g * panels + panel) * a->KH + kh) * grid.taps + tap) * grid.run + k0) * NR;
-        const int nv = nc > VL, tail = nc < NR && nc % VL;
-        outers[min64(MR, grid.run - k0)][nv][tail](x, dy, &px, dw, nc, first);
+        outers[min64(MR, grid.run - k0)][outer_width(nc)](x, dy, &px, dw, nc, first);
     }
 }
 
@@ -270,7 +269,7 @@ static void pointwise_weights(const conv_backward_weights_args *a, int tid, int 
             const pixels px = {1, 1, count, 0, 0, STRIP, 0, 0, NR};
             for (int64_t panel = panel0; panel < end; panel++)
                 for (int64_t k = 0; k < channels; k += MR)
-                    outers[min64(MR, channels - k)][OCg - panel * NR > VL][0](
+                    outers[min64(MR, channels - k)][OCg - panel * NR > VL ? TWO : ONE](
                         xs + k / MR * count * STRIP, dys + (panel - panel0) * count * NR, &px,
                         a->dw + ((g * panels + panel) * Cg + c0 + k) * NR, NR, first == 0);
         }

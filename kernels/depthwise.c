@@ -7,7 +7,10 @@
  * left or right edge take a variant that checks each column. */
 #include "simd.h"
 
-enum { MAX_P = 7, MAX_KW = 5 }; /* of the compile-time kinds */
+/* Of the compile-time kinds. The gradient of the weights takes WEIGHTS_P pixels (of 7 gcc spills on NEON) and up to
+ * MAX_ROWS tap rows at a time, in strips of up to LONGEST pixels, so that memory is still read about in order. */
+enum { MAX_P = 7, MAX_KW = 5, WEIGHTS_P = DV > 1 ? 5 : 7, LONGEST = 2 * WEIGHTS_P, MAX_ROWS = 3 };
+enum { MAX_COLUMNS = (WEIGHTS_P - 1) * 2 + MAX_KW, PER_BASE = 4 };
 
 /* P output pixels and the columns of input below them; column p * stride + kw is tap kw of pixel p. */
 typedef struct {
@@ -16,7 +19,7 @@ typedef struct {
     int64_t x_h, x_w;      /* between tap rows, between columns */
     int64_t top, bottom;   /* tap rows inside the picture */
     int64_t left, right;   /* columns inside it */
-    int64_t KW;
+    int64_t KW, pixels;
     const float *w, *b, *r, *dy;
     float *y, *dw;
     int64_t w_h, w_w, r_w, y_w; /* y_w: also of dy; w_h, w_w: also of dw */
@@ -40,7 +43,7 @@ INLINE int outside(int variant, const strip *s, int64_t column) {
 /* y[p] = clamp(b + sum over taps of x w + r) for nv vectors of channels from c on, summed in the order (kh, column). */
 INLINE void forward_channels(int P, int64_t KW, int S, int variant, int nv, const strip *s, int64_t c) {
     const vf lo = splat(s->lo), hi = splat(s->hi);
-    const int64_t n = s->end - c, columns = (P - 1) * S + KW;
+    const int64_t n = s->end - c, columns = (P - 1) * S + KW, pause = P == 7 ? columns / 2 : P == 6 && KW == 5 ? KW : -1;
     vf acc[MAX_P][DV];
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++)
@@ -50,7 +53,7 @@ INLINE void forward_channels(int P, int64_t KW, int S, int variant, int nv, cons
         const float *x = s->x + kh * s->x_h + c, *w = s->w + kh * s->w_h + c;
 #pragma GCC unroll 20
         for (int64_t j = 0; j < columns; j++) {
-            if (DV > 1 && P == MAX_P && j == columns / 2)
+            if (DV > 1 && j == pause)
                 __asm__("" : : : "memory"); /* else gcc loads all columns first and runs out of registers */
             if (outside(variant, s, j)) continue;
 #pragma GCC unroll 2
@@ -73,51 +76,75 @@ INLINE void forward_channels(int P, int64_t KW, int S, int variant, int nv, cons
         }
 }
 
-/* dw += sum over the strip's pixels of x dy, for nv vectors of channels from c on. */
-INLINE void weights_channels(int P, int64_t KW, int S, int variant, int nv, const strip *s, int64_t c) {
-    const int64_t n = s->end - c;
-    vf dy[MAX_P][DV];
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++)
-#pragma GCC unroll 2
-        for (int i = 0; i < nv; i++) dy[p][i] = take(variant, s->dy + p * s->y_w + c + i * VL, n);
-    for (int64_t kh = s->top; kh < s->bottom; kh++) {
-        const float *x = s->x + kh * s->x_h + c;
-        float *dw = s->dw + kh * s->w_h + c;
-        vf acc[MAX_KW][DV];
-#pragma GCC unroll 5
-        for (int64_t kw = 0; kw < KW; kw++)
-#pragma GCC unroll 2
-            for (int i = 0; i < nv; i++) acc[kw][i] = take(variant, dw + kw * s->w_w + i * VL, n);
-#pragma GCC unroll 20
-        for (int64_t j = 0; j < (P - 1) * S + KW; j++) {
-            if (outside(variant, s, j)) continue;
-#pragma GCC unroll 2
-            for (int i = 0; i < nv; i++) {
-                const vf v = take(variant, x + j * s->x_w + i * VL, n);
-#pragma GCC unroll 8
-                for (int p = 0; p < P; p++) {
-                    const int64_t kw = j - p * S;
-                    if (kw >= 0 && kw < KW) acc[kw][i] += v * dy[p][i];
-                }
-            }
-        }
-#pragma GCC unroll 5
-        for (int64_t kw = 0; kw < KW; kw++)
-#pragma GCC unroll 2
-            for (int i = 0; i < nv; i++) give(variant, dw + kw * s->w_w + i * VL, acc[kw][i], n);
-    }
-}
-
-typedef void (*channels_fn)(int P, int64_t KW, int S, int variant, int nv, const strip *s, int64_t c);
-
 /* All channels of a strip, DV vectors at a time while there are so many. */
-INLINE void whole_strip(channels_fn pass, int P, int64_t KW, int S, int variant, const strip *shared) {
+INLINE void forward(int P, int64_t KW, int S, int variant, const strip *shared) {
     const strip local = *shared, *s = &local; /* nothing that is stored to can be part of it */
     int64_t c = s->begin;
     if (DV > 1 && variant != TAIL)
-        for (; c + DV * VL <= s->end; c += DV * VL) pass(P, KW, S, variant, DV, s, c);
-    for (; c < s->end; c += VL) pass(P, KW, S, variant, 1, s, c);
+        for (; c + DV * VL <= s->end; c += DV * VL) forward_channels(P, KW, S, variant, DV, s, c);
+    for (; c < s->end; c += VL) forward_channels(P, KW, S, variant, 1, s, c);
+}
+
+/* sums[r][kw] += x dy of P pixels, whose x begins at a column of the strip, for a vector of channels and `rows` tap rows. */
+INLINE void outer_products(int P, int rows, int64_t KW, int S, int variant, const strip *s, int64_t column, const float *x,
+                           const float *dy, int64_t n, vf sums[MAX_ROWS][MAX_KW]) {
+    const int64_t columns = (P - 1) * S + KW;
+    vf d[WEIGHTS_P];
+    const float *base[(MAX_COLUMNS + PER_BASE - 1) / PER_BASE]; /* so few addresses that registers hold them */
+#pragma GCC unroll 5
+    for (int64_t i = 0; i * PER_BASE < columns; i++) {
+        base[i] = x + i * PER_BASE * s->x_w;
+        if (S > 1) OPAQUE(base[i]);
+    }
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) d[p] = take(variant, dy + p * s->y_w, n);
+#pragma GCC unroll 20
+    for (int64_t j = 0; j < columns; j++) {
+        if (outside(variant, s, column + j)) continue;
+        if (DV > 1 && j % S == 0) __asm__("" : : : "memory"); /* as above */
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) {
+            const vf v = take(variant, base[j / PER_BASE] + r * s->x_h + j % PER_BASE * s->x_w, n);
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) {
+                const int64_t kw = j - p * S;
+                if (kw >= 0 && kw < KW) sums[r][kw] += v * d[p];
+            }
+        }
+    }
+}
+
+/* dw += sum over the strip's pixels of x dy for tap rows from kh on and a vector of channels from c on: the sums stay in
+ * registers for the whole strip, and of one tap row alone they would wait for each other. */
+INLINE void weights_rows(int rows, int64_t KW, int S, int variant, const strip *s, int64_t kh, int64_t c) {
+    const int64_t n = s->end - c;
+    const float *x = s->x + kh * s->x_h + c, *dy = s->dy + c;
+    float *dw = s->dw + kh * s->w_h + c;
+    vf sums[MAX_ROWS][MAX_KW];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 5
+        for (int64_t kw = 0; kw < KW; kw++) sums[r][kw] = take(variant, dw + r * s->w_h + kw * s->w_w, n);
+    int64_t p = 0;
+    for (; p + WEIGHTS_P <= s->pixels; p += WEIGHTS_P, x += WEIGHTS_P * S * s->x_w, dy += WEIGHTS_P * s->y_w)
+        outer_products(WEIGHTS_P, rows, KW, S, variant, s, p * S, x, dy, n, sums);
+    for (; p < s->pixels; p++, x += S * s->x_w, dy += s->y_w)
+        outer_products(1, rows, KW, S, variant, s, p * S, x, dy, n, sums);
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 5
+        for (int64_t kw = 0; kw < KW; kw++) give(variant, dw + r * s->w_h + kw * s->w_w, sums[r][kw], n);
+}
+
+/* All channels of a strip of any number of pixels. */
+INLINE void weights(int64_t KW, int S, int variant, const strip *shared) {
+    const strip local = *shared, *s = &local;
+    const int rows = KW == 3 ? 3 : 2;
+    for (int64_t c = s->begin; c < s->end; c += VL) {
+        int64_t kh = s->top;
+        for (; kh + rows <= s->bottom; kh += rows) weights_rows(rows, KW, S, variant, s, kh, c);
+        for (; kh < s->bottom; kh++) weights_rows(1, KW, S, variant, s, kh, c);
+    }
 }
 
 /* dw += x dy of one pixel, for any kernel. */
@@ -137,42 +164,42 @@ INLINE void weights_any(int variant, const strip *shared) {
 
 typedef void (*strip_fn)(const strip *);
 enum { SIZES = 4 };
-static const int sizes[SIZES] = {MAX_P, 4, 2, 1}; /* P; pictures of 224 pixels shrink to multiples of 7 */
+static const int sizes[SIZES] = {MAX_P, 6, 2, 1}; /* P; pictures of 224 pixels shrink to multiples of 7 */
 
 typedef struct {
     int64_t KW, stride;
+    int64_t longest; /* if not 0, the last of `run` takes any number of pixels up to this */
     strip_fn run[SIZES][VARIANTS];
 } kind;
 
-#define STRIP_ONE(pass, p, kw, s, v)                                                                         \
-    static void pass##_##p##_##kw##_##s##_##v(const strip *t) {                                         \
-        whole_strip(pass##_channels, p, kw, s, v, t);                                                        \
-    }
-#define STRIP(pass, p, kw, s)                                                                                \
-    STRIP_ONE(pass, p, kw, s, INSIDE) STRIP_ONE(pass, p, kw, s, EDGE) STRIP_ONE(pass, p, kw, s, TAIL)
-#define KIND(pass, kw, s)                                                                                    \
-    STRIP(pass, 7, kw, s) STRIP(pass, 4, kw, s) STRIP(pass, 2, kw, s) STRIP(pass, 1, kw, s)
-#define NAMES(pass, p, kw, s)                                                                                \
-    {pass##_##p##_##kw##_##s##_INSIDE, pass##_##p##_##kw##_##s##_EDGE, pass##_##p##_##kw##_##s##_TAIL}
-#define ROW(pass, kw, s)                                                                                     \
-    {kw, s, {NAMES(pass, 7, kw, s), NAMES(pass, 4, kw, s), NAMES(pass, 2, kw, s), NAMES(pass, 1, kw, s)}}
+#define FORWARD(p, kw, s, v)                                                                                 \
+    static void forward_##p##_##kw##_##s##_##v(const strip *t) { forward(p, kw, s, v, t); }
+#define FORWARD_VARIANTS(p, kw, s)                                                                           \
+    FORWARD(p, kw, s, INSIDE) FORWARD(p, kw, s, EDGE) FORWARD(p, kw, s, TAIL)
+#define FORWARD_KIND(kw, s)                                                                                  \
+    FORWARD_VARIANTS(7, kw, s) FORWARD_VARIANTS(6, kw, s) FORWARD_VARIANTS(2, kw, s) FORWARD_VARIANTS(1, kw, s)
+#define NAMES(p, kw, s)                                                                                      \
+    {forward_##p##_##kw##_##s##_INSIDE, forward_##p##_##kw##_##s##_EDGE, forward_##p##_##kw##_##s##_TAIL}
+#define FORWARD_ROW(kw, s) {kw, s, 0, {NAMES(7, kw, s), NAMES(6, kw, s), NAMES(2, kw, s), NAMES(1, kw, s)}}
 
 /* 1 and 2 taps are phases of a stride of 2 in backward_data. */
-KIND(forward, 1, 1) KIND(forward, 2, 1) KIND(forward, 3, 1) KIND(forward, 5, 1)
-KIND(forward, 3, 2) KIND(forward, 5, 2)
-static void forward_whole(const strip *s) { whole_strip(forward_channels, 1, s->KW, 1, EDGE, s); }
-static void forward_tail(const strip *s) { whole_strip(forward_channels, 1, s->KW, 1, TAIL, s); }
+FORWARD_KIND(1, 1) FORWARD_KIND(2, 1) FORWARD_KIND(3, 1) FORWARD_KIND(5, 1) FORWARD_KIND(3, 2) FORWARD_KIND(5, 2)
+static void forward_whole(const strip *s) { forward(1, s->KW, 1, EDGE, s); }
+static void forward_tail(const strip *s) { forward(1, s->KW, 1, TAIL, s); }
 static const kind forward_kinds[] = {
-    ROW(forward, 1, 1), ROW(forward, 2, 1), ROW(forward, 3, 1), ROW(forward, 5, 1),
-    ROW(forward, 3, 2), ROW(forward, 5, 2), {0}};
-static const kind forward_other = {0, 0, {[SIZES - 1] = {forward_whole, forward_whole, forward_tail}}};
+    FORWARD_ROW(1, 1), FORWARD_ROW(2, 1), FORWARD_ROW(3, 1), FORWARD_ROW(5, 1), FORWARD_ROW(3, 2), FORWARD_ROW(5, 2), {0}};
+static const kind forward_other = {0, 0, 0, {[SIZES - 1] = {forward_whole, forward_whole, forward_tail}}};
 
-KIND(weights, 3, 1) KIND(weights, 5, 1) KIND(weights, 3, 2) KIND(weights, 5, 2)
+#define WEIGHTS(kw, s, v) static void weights_##kw##_##s##_##v(const strip *t) { weights(kw, s, v, t); }
+#define WEIGHTS_KIND(kw, s) WEIGHTS(kw, s, INSIDE) WEIGHTS(kw, s, EDGE) WEIGHTS(kw, s, TAIL)
+#define WEIGHTS_ROW(kw, s)                                                                                   \
+    {kw, s, LONGEST, {[SIZES - 1] = {weights_##kw##_##s##_INSIDE, weights_##kw##_##s##_EDGE, weights_##kw##_##s##_TAIL}}}
+
+WEIGHTS_KIND(3, 1) WEIGHTS_KIND(5, 1) WEIGHTS_KIND(3, 2) WEIGHTS_KIND(5, 2)
 static void weights_whole(const strip *s) { weights_any(EDGE, s); }
 static void weights_tail(const strip *s) { weights_any(TAIL, s); }
-static const kind weights_kinds[] = {
-    ROW(weights, 3, 1), ROW(weights, 5, 1), ROW(weights, 3, 2), ROW(weights, 5, 2), {0}};
-static const kind weights_other = {0, 0, {[SIZES - 1] = {weights_whole, weights_whole, weights_tail}}};
+static const kind weights_kinds[] = {WEIGHTS_ROW(3, 1), WEIGHTS_ROW(5, 1), WEIGHTS_ROW(3, 2), WEIGHTS_ROW(5, 2), {0}};
+static const kind weights_other = {0, 0, 0, {[SIZES - 1] = {weights_whole, weights_whole, weights_tail}}};
 
 static const kind *find(const kind *kinds, const kind *other, int64_t KW, int64_t stride, int64_t dilation) {
     for (; kinds->KW; kinds++)
@@ -196,11 +223,11 @@ static void walk_row(const kind *k, strip s, row_geometry g) {
     const int64_t x_w = s.x_w, begin = s.begin, end = s.end, whole = begin + (end - begin) / VL * VL;
     const float *x = s.x;
     s.x_w *= g.dilation;
-    for (int64_t ow = 0, P; ow < g.OW; ow += P) {
+    for (int64_t ow = 0; ow < g.OW; ow += s.pixels) {
         int i = 0;
         while (sizes[i] > g.OW - ow || !k->run[i][INSIDE]) i++;
-        P = sizes[i];
-        const int64_t w0 = ow * g.stride - g.pad, columns = (P - 1) * g.stride + s.KW;
+        s.pixels = k->longest ? min64(k->longest, g.OW - ow) : sizes[i];
+        const int64_t w0 = ow * g.stride - g.pad, columns = (s.pixels - 1) * g.stride + s.KW;
         const range in = inside(w0, g.dilation, columns, g.W);
         s.x = x + w0 * x_w;
         s.left = in.begin;
@@ -212,9 +239,9 @@ static void walk_row(const kind *k, strip s, row_geometry g) {
         s.begin = whole;
         s.end = end;
         if (whole < end) k->run[i][TAIL](&s);
-        if (s.y) s.y += P * s.y_w;
-        if (s.r) s.r += P * s.r_w;
-        if (s.dy) s.dy += P * s.y_w;
+        if (s.y) s.y += s.pixels * s.y_w;
+        if (s.r) s.r += s.pixels * s.r_w;
+        if (s.dy) s.dy += s.pixels * s.y_w;
     }
 }
 

@@ -18,6 +18,7 @@
 #define EC_FN(name) EC_CAT(EC_ISA, name) /* the external name of a kernel: avx2_conv_direct */
 #define EC_STR2(s) #s
 #define EC_STR(s) EC_STR2(s)
+#define OPAQUE(pointer) __asm__("" : "+r"(pointer)) /* gcc cannot know any more how it was computed */
 #define INLINE static inline __attribute__((always_inline))
 
 /* Defines kernel `name` of kernels.def: DEFINE(relu) { ... a->x ... } */

@@ -27,7 +27,6 @@ enum { AHEAD = 8 };  /* steps that the weights of the present panel are fetched 
 /* Pixel i is read at xs * i from its row's first. x86 addresses scale by 1, 2, 4, so five pixels hang on one base register
  * and a stride and its triple; left alone, gcc keeps a register per pixel and spills half of them in the inner loop. */
 enum { PER_BASE = 5, BASES = (MR + PER_BASE - 1) / PER_BASE };
-#define OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
 /* y = clamp(sums + r) of a tile; full: all its channels exist, residual: there is an r. */
 INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const tile_out *o0, const tile_out *o1,
@@ -177,13 +176,15 @@ typedef struct {
     int64_t dy_n, dy_h, dy_w;
 } pixels;
 
+/* Two vectors of which the second is not whole overlap: lanes that both hold are summed and stored twice. */
 INLINE void outer_tile(int mk, int nv, int tail, const float *x, const float *dy, const pixels *p, float *dw, int64_t nc,
                        int first) {
+    const int64_t at[NV] = {0, min64(VL, nc - VL)}; /* of the vectors */
     vf acc[MR][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < mk; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) acc[i][j] = first ? splat(0) : load(dw + i * NR + j * VL);
+        for (int j = 0; j < nv; j++) acc[i][j] = first ? splat(0) : load(dw + i * NR + at[j]);
     for (int64_t n = 0; n < p->images; n++)
         for (int64_t h = 0; h < p->rows; h++) {
             const float *xp = x + n * p->x_n + h * p->x_h, *dp = dy + n * p->dy_n + h * p->dy_h;
@@ -192,8 +193,7 @@ INLINE void outer_tile(int mk, int nv, int tail, const float *x, const float *dy
 #pragma GCC unroll 4
                 for (int l = 0; LANEWISE && l < mk / VL; l++) lanes[l] = load(xp + l * VL);
 #pragma GCC unroll 2
-                for (int j = 0; j < nv; j++)
-                    d[j] = tail && j == nv - 1 ? load_n(dp + j * VL, nc - j * VL) : load(dp + j * VL);
+                for (int j = 0; j < nv; j++) d[j] = tail ? load_n(dp, nc) : load(dp + at[j]);
 #pragma GCC unroll 16
                 for (int i = 0; i < mk; i++)
 #pragma GCC unroll 2
@@ -204,17 +204,20 @@ INLINE void outer_tile(int mk, int nv, int tail, const float *x, const float *dy
 #pragma GCC unroll 16
     for (int i = 0; i < mk; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) store(dw + i * NR + j * VL, acc[i][j]);
+        for (int j = 0; j < nv; j++) store(dw + i * NR + at[j], acc[i][j]);
 }
 
+/* Of one vector that is whole, of one that is not, of two. */
+enum { ONE, PART, TWO, WIDTHS };
+INLINE int outer_width(int64_t nc) { return nc > VL ? TWO : nc == VL ? ONE : PART; }
+
 typedef void (*outer_fn)(const float *, const float *, const pixels *, float *, int64_t, int);
-#define OUTER_ONE(m, v, t)                                                                                           \
-    static void outer_##m##_##v##_##t(const float *x, const float *dy, const pixels *p, float *dw, int64_t nc,      \
-                                      int first) {                                                                   \
-        outer_tile(m, v, t, x, dy, p, dw, nc, first);                                                                \
+#define OUTER_ONE(m, name, nv, tail)                                                                                 \
+    static void outer_##m##_##name(const float *x, const float *dy, const pixels *p, float *dw, int64_t nc, int first) {\
+        outer_tile(m, nv, tail, x, dy, p, dw, nc, first);                                                            \
     }
-#define OUTER(m) OUTER_ONE(m, 1, 0) OUTER_ONE(m, 1, 1) OUTER_ONE(m, 2, 0) OUTER_ONE(m, 2, 1)
-#define OUTER_NAMES(m) [m] = {{outer_##m##_1_0, outer_##m##_1_1}, {outer_##m##_2_0, outer_##m##_2_1}}
+#define OUTER(m) OUTER_ONE(m, ONE, 1, 0) OUTER_ONE(m, PART, 1, 1) OUTER_ONE(m, TWO, 2, 0)
+#define OUTER_NAMES(m) [m] = {outer_##m##_ONE, outer_##m##_PART, outer_##m##_TWO}
 OUTER(1) OUTER(2) OUTER(3) OUTER(4) OUTER(5) OUTER(6)
 #if defined(__AVX512F__) || defined(__aarch64__)
 OUTER(7) OUTER(8)
@@ -222,7 +225,7 @@ OUTER(7) OUTER(8)
 #if defined(__AVX512F__)
 OUTER(9) OUTER(10) OUTER(11) OUTER(12) OUTER(13) OUTER(14)
 #endif
-static const outer_fn outers[MR + 1][2][2] = {
+static const outer_fn outers[MR + 1][WIDTHS] = {
     OUTER_NAMES(1), OUTER_NAMES(2), OUTER_NAMES(3), OUTER_NAMES(4), OUTER_NAMES(5), OUTER_NAMES(6),
 #if defined(__AVX512F__) || defined(__aarch64__)
     OUTER_NAMES(7), OUTER_NAMES(8),

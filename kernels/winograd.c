@@ -311,7 +311,7 @@ static void accumulate(int64_t frequencies, int64_t count, weights_block blk, in
         for (int64_t p = 0; p < panels; p++, du += blk.nc * NR) {
             const int wide = OC - (blk.panel + p) * NR > VL;
             for (int64_t k = 0; k < blk.nc; k += MR)
-                outers[min64(MR, blk.nc - k)][wide][0](v + k, w + p * NR, &px, du + k * NR, NR, first);
+                outers[min64(MR, blk.nc - k)][wide ? TWO : ONE](v + k, w + p * NR, &px, du + k * NR, NR, first);
         }
 }
 

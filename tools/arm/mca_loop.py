@@ -26,9 +26,9 @@ BRANCH = re.compile(r"(?:b\.?\w*|cbn?z|tbn?z)\s.*?\b([0-9a-f]+) <")
 ITERATIONS = 200
 ISSUE = {"cortex-a72": 1, "neoverse-n1": 2}  # vector multiply-adds that start in a cycle
 TABLE = {
-    "convolution": ["tile_8_2", "tile_8_1", "tile_8_s2", "tile_8_s1", "outer_8_2_0", "outer_8_1_0", "outer_8_2_1"],
-    "winograd": ["tile_8_2", "tile_8_1", "outer_8_2_0", "outer_8_1_0"],
-    "depthwise": [f"{way}_{pixels}_{kernel}_{stride}_INSIDE" for way in ("forward", "weights") for pixels in (7, 4)
+    "convolution": ["tile_8_2", "tile_8_1", "tile_8_s2", "tile_8_s1", "outer_8_TWO", "outer_8_ONE"],
+    "winograd": ["tile_8_2", "tile_8_1", "outer_8_TWO", "outer_8_ONE"],
+    "depthwise": [f"{way}_{kernel}_{stride}_INSIDE" for way in ("forward_7", "forward_6", "weights")
                   for kernel in (3, 5) for stride in (1, 2)]}
 
 
