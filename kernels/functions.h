@@ -7,7 +7,15 @@ INLINE vf vabs(vf x) { return (vf)((vi)x & 0x7fffffff); }
 INLINE vf with_sign_of(vf sign, vf x) { return (vf)((vi)x | ((vi)sign & ~0x7fffffff)); } /* x >= 0 */
 
 /* The larger of m and x; NaN once either was. */
-INLINE vf larger(vf m, vf x) { return blend(m == m, vmax(m, x), m); }
+INLINE vf larger(vf m, vf x) {
+#if defined(__AVX512F__)
+    return _mm512_mask_max_ps(m, _mm512_cmp_ps_mask(m, m, _CMP_EQ_OQ), m, x);
+#elif defined(__aarch64__)
+    return vmaxq_f32(m, x);
+#else
+    return blend(m == m, vmax(m, x), m);
+#endif
+}
 
 /* Lane by lane, for what has no vector form worth its lines. */
 INLINE vf each(float (*f)(float), vf x) {

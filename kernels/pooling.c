@@ -51,24 +51,33 @@ INLINE void pixel(int average, int64_t KH, int64_t KW, const float *x, int64_t h
     if (c < C) window(average, 1, KH, KW, x + c, h, w, scale, y + c, C - c);
 }
 
+/* `count` neighbouring windows of the same taps: x_w and y_w from one to the next. */
+INLINE void pixels(int average, int64_t KH, int64_t KW, int64_t count, const float *x, int64_t h, int64_t w, int64_t x_w,
+                   float scale, float *y, int64_t y_w, int64_t C) {
+    for (int64_t i = 0; i < count; i++) pixel(average, KH, KW, x + i * x_w, h, w, scale, y + i * y_w, C);
+}
+
 /* y = pooled x. An average over nothing is 0, a maximum over nothing -inf. Threads share output rows. */
 DEFINE(pool) {
     const int64_t *s = a->stride, *pad = a->pad, *d = a->dilation;
-    const int64_t h = a->x_s[1] * d[0], w = a->x_s[2] * d[1];
+    const int64_t h = a->x_s[1] * d[0], w = a->x_s[2] * d[1], x_w = s[1] * a->x_s[2], y_w = a->y_s[2];
     const range mine = share(a->N * a->OH, tid, nthreads);
+    /* output columns whose taps are all inside the picture */
+    const int64_t inner = ceil_div(pad[1], s[1]), outer = min64(a->OW, (a->W - 1 - (a->KW - 1) * d[1] + pad[1]) / s[1] + 1);
     for (int64_t row = mine.begin; row < mine.end; row++) {
         const int64_t n = row / a->OH, oh = row % a->OH;
         const taps th = inside(oh, s[0], pad[0], d[0], a->KH, a->H);
         const int64_t dh = divisor(th, a->include_pad, oh, s[0], pad[0], pad[2], d[0], a->KH, a->H);
-        for (int64_t ow = 0; ow < a->OW; ow++) {
+        for (int64_t ow = 0, count; ow < a->OW; ow += count) {
             const taps tw = inside(ow, s[1], pad[1], d[1], a->KW, a->W);
             const int64_t dw = divisor(tw, a->include_pad, ow, s[1], pad[1], pad[3], d[1], a->KW, a->W);
             const float *x = a->x + n * a->x_s[0] + th.at * a->x_s[1] + tw.at * a->x_s[2];
             float *y = a->y + n * a->y_s[0] + oh * a->y_s[1] + ow * a->y_s[2];
-            if (a->average) pixel(1, th.n, tw.n, x, h, w, 1.0f / (float)max64(1, dh * dw), y, a->C);
-            else if (th.n == 3 && tw.n == 3) pixel(0, 3, 3, x, h, w, 0, y, a->C);
-            else if (th.n == 2 && tw.n == 2) pixel(0, 2, 2, x, h, w, 0, y, a->C);
-            else pixel(0, th.n, tw.n, x, h, w, 0, y, a->C);
+            count = ow >= inner && ow < outer ? outer - ow : 1;
+            if (a->average) pixels(1, th.n, tw.n, count, x, h, w, x_w, 1.0f / (float)max64(1, dh * dw), y, y_w, a->C);
+            else if (th.n == 3 && tw.n == 3) pixels(0, 3, 3, count, x, h, w, x_w, 0, y, y_w, a->C);
+            else if (th.n == 2 && tw.n == 2) pixels(0, 2, 2, count, x, h, w, x_w, 0, y, y_w, a->C);
+            else pixels(0, th.n, tw.n, count, x, h, w, x_w, 0, y, y_w, a->C);
         }
     }
 }

@@ -159,7 +159,11 @@ INLINE void gather(map_1d map, int m, int size, picture in, int64_t n, int64_t h
             vf row[MAX_K];
             map(m, t + i * MAX_K, 1, row, 1);
 #pragma GCC unroll 6
-            for (int j = 0; j < m + 2; j++) store(v + (i * (m + 2) + j) * step + c, row[j]);
+            for (int j = 0; j < m + 2; j++) {
+                float *to = v + (i * (m + 2) + j) * step + c;
+                store(to, row[j]);
+                __builtin_prefetch(to + VL, 1, 3); /* the next line: so many stores at once would wait for the L2 */
+            }
         }
     }
 }
