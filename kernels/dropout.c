@@ -21,10 +21,14 @@ DEFINE(dropout) {
         const int64_t n = i / R, r = i % R;
         const float *x = a->x + n * a->x_s[0] + r * a->x_s[2];
         float *y = a->y + n * a->y_s[0] + r * a->y_s[2];
-        for (int64_t c = 0; c < C; c++) {
-            const uint64_t element = (uint64_t)((n * C + c) * R + r);
-            const int kept = (mix(key + element * UINT64_C(0x9e3779b97f4a7c15)) >> 32) >= below;
-            y[c * a->y_s[1]] = kept ? x[c * a->x_s[1]] * keep : 0.0f;
+        for (int64_t c = 0; c < C; c += VL) {
+            const uint64_t element = (uint64_t)((n * C + c) * R + r), step = UINT64_C(0x9e3779b97f4a7c15);
+            const int64_t lanes = min64(VL, C - c);
+            vi kept;
+            for (int i = 0; i < VL; i++)
+                kept[i] = -((mix(key + (element + (uint64_t)(i * R)) * step) >> 32) >= below);
+            const vf v = get_strided(x + c * a->x_s[1], a->x_s[1], lanes);
+            put_strided(y + c * a->y_s[1], a->y_s[1], (vf)((vi)(v * keep) & kept), lanes);
         }
     }
 }

@@ -82,31 +82,41 @@ DEFINE(pool) {
     }
 }
 
-/* Adds dy of one window to dx: to every tap times scale, or to the first maximum in row-major order (of NaNs, which
- * count as larger than all, to the last). Only tap rows [k0, k1) of dx are touched. */
-INLINE void route(int average, taps th, taps tw, int64_t k0, int64_t k1, const float *x, int64_t xh, int64_t xw,
+/* Adds dy of one window of KH x KW taps to dx: to every tap times scale, or to the first maximum in row-major order (of NaNs,
+ * which count as larger than all, to the last). Only tap rows [k0, k1) of dx are touched. */
+INLINE void route(int average, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh, int64_t xw,
                   float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, int64_t n) {
     vi best = {0};
     if (!average) {
         vf m = splat(-INFINITY);
-        for (int64_t kh = 0; kh < th.n; kh++)
-            for (int64_t kw = 0; kw < tw.n; kw++) {
+        for (int64_t kh = 0; kh < KH; kh++)
+            for (int64_t kw = 0; kw < KW; kw++) {
                 const vf v = get(x + kh * xh + kw * xw, n);
                 const vi take = (v > m) | (v != v);
                 m = blend(take, v, m);
-                best = (vi)blend(take, (vf)((vi){0} + (int32_t)(kh * tw.n + kw)), (vf)best);
+                best = (vi)blend(take, (vf)((vi){0} + (int32_t)(kh * KW + kw)), (vf)best);
             }
     }
     const vf g = average ? get(dy, n) * scale : get(dy, n);
-    for (int64_t kh = k0; kh < k1; kh++)
-        for (int64_t kw = 0; kw < tw.n; kw++) {
+    for (int64_t kh = 0; kh < KH; kh++)
+        for (int64_t kw = 0; kw < KW && kh >= k0 && kh < k1; kw++) {
             float *p = dx + kh * dxh + kw * dxw;
-            const vf add = average ? g : blend(best == (int32_t)(kh * tw.n + kw), g, splat(0));
+            const vf add = average ? g : blend(best == (int32_t)(kh * KW + kw), g, splat(0));
             put(p, get(p, n) + add, n);
         }
 }
 
+/* The same for C channels. */
+INLINE void route_pixel(int average, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh, int64_t xw,
+                        float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, int64_t C) {
+    int64_t c = 0;
+    for (; c + VL <= C; c += VL)
+        route(average, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, VL);
+    if (c < C) route(average, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, C - c);
+}
+
 static void zero_rows(float *dx, const int64_t *s, int64_t from, int64_t to, int64_t W, int64_t C) {
+    if (s[2] == C) C *= W, W = 1; /* pixels without gaps */
     for (int64_t h = from; h < to; h++)
         for (int64_t w = 0; w < W; w++) memset(dx + h * s[1] + w * s[2], 0, (size_t)C * sizeof *dx);
 }
@@ -137,10 +147,11 @@ INLINE void band(int average, const pool_backward_args *a, int64_t n, int64_t h0
             const float *dy = a->dy + n * a->dy_s[0] + oh * a->dy_s[1] + ow * a->dy_s[2];
             const int64_t xh = average ? 0 : a->x_s[1] * d[0], xw = average ? 0 : a->x_s[2] * d[1];
             const int64_t dxh = a->dx_s[1] * d[0], dxw = a->dx_s[2] * d[1];
-            int64_t c = 0;
-            for (; c + VL <= a->C; c += VL)
-                route(average, th, tw, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, VL);
-            if (c < a->C) route(average, th, tw, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, a->C - c);
+            if (average || k0 || k1 < th.n)
+                route_pixel(average, th.n, tw.n, k0, k1, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+            else if (th.n == 3 && tw.n == 3) route_pixel(0, 3, 3, 0, 3, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+            else if (th.n == 2 && tw.n == 2) route_pixel(0, 2, 2, 0, 2, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+            else route_pixel(0, th.n, tw.n, 0, th.n, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
         }
     }
     zero_rows(dx_n, a->dx_s, zeroed, h1, a->W, a->C);
