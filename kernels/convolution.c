@@ -88,8 +88,14 @@ static void copy_pixels(float *dst, const float *src, int64_t n, int64_t C, int6
     } else if (sc == 1) {
         for (int64_t i = 0; i < n; i++) memcpy(dst + i * C, src + i * sw, (size_t)C * sizeof *dst);
     } else {
+        int64_t done = 0;
+        if (C == 3 && sw == 1) /* a picture in planes */
+            for (vf y[3]; done + VL <= n; done += VL) {
+                interleave3(load(src + done), load(src + done + sc), load(src + done + 2 * sc), y);
+                for (int k = 0; k < 3; k++) store(dst + 3 * done + k * VL, y[k]);
+            }
         for (int64_t c = 0; c < C; c++)
-            for (int64_t i = 0; i < n; i++) dst[i * C + c] = src[i * sw + c * sc];
+            for (int64_t i = done; i < n; i++) dst[i * C + c] = src[i * sw + c * sc];
     }
 }
 

@@ -233,6 +233,18 @@ INLINE void transpose(vf m[VL]) {
 #endif
 }
 
+/* The 3 VL numbers of three vectors, one of each in turns: lane l of y[k] is number k VL + l. */
+#define TURN(l, k) (((k) * VL + (l)) / 3)
+#define OF_TWO(l, k) (((k) * VL + (l)) % 3 * VL % (2 * VL) + TURN(l, k)) /* where it is not of the third, */
+#define OF_ALL(l, k) (((k) * VL + (l)) % 3 == 2 ? VL + TURN(l, k) : (l)) /* and then all of them */
+#define INTERLEAVED(k)                                                                                                 \
+    __builtin_shuffle(__builtin_shuffle(a, b, (vi)LANES(OF_TWO, k)), c, (vi)LANES(OF_ALL, k))
+INLINE void interleave3(vf a, vf b, vf c, vf y[3]) {
+    y[0] = INTERLEAVED(0);
+    y[1] = INTERLEAVED(1);
+    y[2] = INTERLEAVED(2);
+}
+
 /* The half-open share [begin, end) of n items that thread tid of nthreads takes. */
 typedef struct { int64_t begin, end; } range;
 INLINE range share(int64_t n, int tid, int nthreads) {

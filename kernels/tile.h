@@ -113,9 +113,11 @@ INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, co
                 }
             }
             for (; k < g->run; k++, w += NR, next += g->fetch) {
-                if (nv > 1) __builtin_prefetch(next, 0, 2);
+                if (nv > 1) { /* else weights are few, and fetching would take a sixth of all loads */
+                    __builtin_prefetch(next, 0, 2);
 #pragma GCC unroll 2
-                for (int l = 0; nv > 1 && l < nv * VL; l += LINE) __builtin_prefetch(w + AHEAD * NR + l, 0, 3);
+                    for (int l = 0; l < nv * VL; l += LINE) __builtin_prefetch(w + AHEAD * NR + l, 0, 3);
+                }
                 vf wv[NV];
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++) wv[j] = load(w + j * VL);

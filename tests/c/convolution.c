@@ -195,14 +195,15 @@ void test_convolution(void) {
         test_backward_weights(&p, pack);
         if (s.stride[0] == 1 && s.stride[1] == 1) test_backward_data(&p);
     }
-    /* a fully connected layer of many panels; a picture of one row; whole tiles of pixels */
+    /* a fully connected layer of many panels; a picture of one row; whole tiles of pixels; planes of three colours */
     const geometry some[] = {
         {1, 30, 1, 1, 300, 1, 1, {1, 1}, {0}, {1, 1}, 1, 1, 1},
         {2, 16, 14, 14, 64, 1, 1, {1, 1}, {0}, {1, 1}, 1, 14, 14},
         {1, 8, 16, 16, 40, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1, 16, 16},
+        {2, 3, 21, 39, 17, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1, 21, 39},
     };
     for (int64_t i = 0; i < COUNT(some); i++) {
-        problem p = problem_of(some[i], 0);
+        problem p = problem_of(some[i], some[i].C == 3);
         test_forward(&p, some[i].pad[0] > 0, 1);
         test_backward_weights(&p, some[i].pad[0] > 0);
         test_backward_data(&p);
