@@ -20,21 +20,31 @@ def in_bands(g: Graph, threads: int) -> Graph:
     Concat. Of several threads each takes a part of the rows. No bit of the results depends on where the cuts are."""
     room = chosen_isa()[1]["x_block_bytes"]
     banded = g.copy()
-    single = [chain for chain in chains(banded, room) if g.spec(chain[0].outputs[0]).shape[0] == 1]
+    single = [chain for chain in chains(banded, room, threads) if g.spec(chain[0].outputs[0]).shape[0] == 1]
     for section, chain in enumerate(single, 1):
         parts = cut(banded, chain, room, threads)
-        if any(len(bands) > 1 for bands in parts):
+        if sum(len(bands) for bands in parts) > 1:
             _write(banded, chain, parts, section)
     return banded
 
 
-def chains(g: Graph, room: int) -> Iterator[list[Node]]:
+ROWS_OF_THREAD = 6  # what threads compute twice, where their rows meet, is little beside so many
+
+
+def chains(g: Graph, room: int, threads: int = 1) -> Iterator[list[Node]]:
     """Longest runs of nodes that work row by row, each the only reader of the one before, with more between them than
-    `room` bytes a picture; but none with many weights, which each band would read again."""
-    by_row = {n.outputs[0]: n for n in g.nodes if rows_of(g, n) and 4 * weights(g, n) <= room // 4}
+    `room` bytes a picture; but none with many weights, which each band would read again. For several threads also with less
+    between them and more weights: what a thread reads then was written by itself, not by another core, and it need not
+    wait for the others at every node."""
+    def limits(value: str) -> tuple[int, int]:
+        """The least bytes of a value between two nodes, the most of the weights of the node that made it."""
+        several = threads > 1 and g.spec(value).shape[2] >= ROWS_OF_THREAD * threads
+        return (room // 4, room // 2) if several else (room, room // 4)
+
+    by_row = {v: n for n in g.nodes if rows_of(g, n) and 4 * weights(g, n) <= limits(v := n.outputs[0])[1]}
     uses = g.uses()
     links = {v: n for n in by_row.values() if (v := n.inputs[0]) in by_row and uses[v] == 1
-             and 4 * g.spec(v).size > room * g.spec(v).shape[0]}
+             and 4 * g.spec(v).size > limits(v)[0] * g.spec(v).shape[0]}
     for last in by_row.values():
         if last.outputs[0] not in links:
             chain = [last]

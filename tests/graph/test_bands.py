@@ -142,7 +142,10 @@ def test_no_chain_where_somebody_else_reads_or_weights_are_many(room):
 
     assert len(list(chains(graph(8, False), 4000))) == 1
     assert not list(chains(graph(8, True), 4000))
-    assert not list(chains(graph(64, False), 4000))  # 2 KB of weights: half the room
+    assert not list(chains(graph(60, False), 4000))  # 2 KB of weights: half the room,
+    assert len(list(chains(graph(60, False), 4000, 5))) == 1  # which threads with enough rows may read each
+    assert not list(chains(graph(60, False), 4000, 6))
+    assert not list(chains(graph(64, False), 4000, 2))
 
 
 lifetimes = st.tuples(st.integers(1, 500), st.integers(0, 9), st.integers(0, 3), st.sampled_from([None, 0, 1]))
