@@ -146,7 +146,7 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
         float *y = a->y + blk.n * a->y_s[0] + blk.oh * a->y_s[1] + blk.ow * a->y_s[2] + oc;
         const float *r = a->r ? a->r + blk.n * a->r_s[0] + blk.oh * a->r_s[1] + blk.ow * a->r_s[2] + oc : 0;
         const int64_t wide = blk.rows == 1 && blk.cols == 1 && end - panel >= WIDE;
-        const float *next = w + (panel + 1 < end ? panel_size : 0);
+        const float *next = w + (panel + 1 < panels ? panel_size : 0);
         for (int64_t i = 0; i < blk.rows; i++) {
             const float *x = win.origin + i * row;
             const tile_out o = {y + i * a->y_s[1], r ? r + i * a->r_s[1] : 0, a->y_s[2], a->r_s[2],
@@ -184,12 +184,15 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
 DEFINE(conv_direct) {
     const int64_t Cg = a->C / a->groups, panels = ceil_div(a->OC / a->groups, NR);
     const int64_t nr = ceil_div(a->OH, a->rows), ncol = ceil_div(a->OW, a->cols), np = ceil_div(panels, a->panels);
-    const range mine = share(a->N * a->groups * nr * ncol * np, tid, nthreads);
+    const int64_t places = a->N * a->groups * nr * ncol;
+    const range mine = share(places * np, tid, nthreads);
     float *ws = a->ws + tid * a->ws_thread;
     int64_t packed = -1;
     window win = {0};
     for (int64_t item = mine.begin; item < mine.end; item++) {
-        const int64_t where = item / np, p = item % np * a->panels;
+        /* of many pictures a thread keeps its own, of one its panels */
+        const int64_t where = a->N > 1 ? item / np : item % places;
+        const int64_t p = (a->N > 1 ? item % np : item / places) * a->panels;
         const int64_t col = where % ncol * a->cols, row = where / ncol % nr * a->rows;
         const int64_t g = where / ncol / nr % a->groups, n = where / ncol / nr / a->groups;
         const block blk = {n, row, col, min64(a->rows, a->OH - row), min64(a->cols, a->OW - col)};

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..config import chosen_isa
-from ..ops import Lane, Node, Rows, get_op
+from ..ops import ROWS_OF_THREAD, Lane, Node, Rows, get_op
 from .ir import Graph
 
 
@@ -26,9 +26,6 @@ def in_bands(g: Graph, threads: int) -> Graph:
         if sum(len(bands) for bands in parts) > 1:
             _write(banded, chain, parts, section)
     return banded
-
-
-ROWS_OF_THREAD = 6  # what threads compute twice, where their rows meet, is little beside so many
 
 
 def chains(g: Graph, room: int, threads: int = 1) -> Iterator[list[Node]]:

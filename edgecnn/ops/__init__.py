@@ -3,9 +3,9 @@
 import importlib
 import pkgutil
 
-from .base import Lane, Node, Op, Rows, TensorSpec
+from .base import ROWS_OF_THREAD, Lane, Node, Op, Rows, TensorSpec
 
-__all__ = ["Lane", "Node", "Op", "Rows", "TensorSpec", "all_ops", "get_op", "has_op"]
+__all__ = ["ROWS_OF_THREAD", "Lane", "Node", "Op", "Rows", "TensorSpec", "all_ops", "get_op", "has_op"]
 
 _registry: dict[str, Op] = {}
 

@@ -241,9 +241,13 @@ def forward_blocks(ctx: Any, x: View, w: View, y: View, geo: Geometry, pack: boo
         if oh == 1:
             cols = min(cols, -(-ow // wanted // mr) * mr)
     rows, cols = min(rows, oh), min(max(cols, 1), ow)
+    shared = -(-panels // threads) if by_panel else panels
+    if by_panel and n == 1 and panels % threads and oh * ow > mr:  # halves of panels: one thread would have one more
+        shared = 1
+        rows, cols = (1, min(cols, -(-ow // 2 // mr) * mr)) if oh == 1 else (min(rows, -(-oh // 2)), cols)
     if ow <= mr // 2 and 1 < rows < oh:
         rows -= rows % 2  # the kernel takes pairs of short rows
-    return {"rows": rows, "cols": cols, "panels": -(-panels // threads) if by_panel else panels,
+    return {"rows": rows, "cols": cols, "panels": shared,
             "ws_thread": span(rows, kh, 0, geo) * span(cols, kw, 1, geo) * cg if pack else 0}
 
 

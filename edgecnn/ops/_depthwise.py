@@ -7,6 +7,7 @@ from math import inf
 from typing import Any
 
 from ._convolution import Forward, Geometry, phases
+from .base import ROWS_OF_THREAD
 from .view import View, row_major
 
 CHANNELS = 192  # of a work item: the columns that two strips share stay in L1
@@ -61,7 +62,9 @@ def emit_forward(ctx: Any, x: View, taps: View, b: View | None, r: View | None, 
     oh, ow = y.shape[2:]
     channels = channel_block(ctx, c)
     rows = oh
-    if ctx.threads > 1:  # a few items for each thread
+    if ctx.threads > 1 and n == 1 and oh < ROWS_OF_THREAD * ctx.threads:  # the panels of the convolution before
+        channels = -(-c // ctx.isa["nr"] // ctx.threads) * ctx.isa["nr"]
+    elif ctx.threads > 1:  # a few items for each thread
         rows = min(oh, max(1, n * -(-c // channels) * oh // (4 * ctx.threads)))
         rows = -(-oh // -(-oh // rows))  # blocks of about equal height
     ctx.emit("depthwise_forward", 2 * y.size * taps.shape[0] * taps.shape[1], x=x.nhw, w=taps.arg(0, 1), b=b,

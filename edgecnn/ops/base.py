@@ -30,6 +30,9 @@ class TensorSpec:
         return len(self.shape)
 
 
+ROWS_OF_THREAD = 6  # of a picture, from which on threads share rows: what is read or computed twice between them is little
+
+
 @dataclass(frozen=True)
 class Lane:
     """Nodes of one section of a plan that several threads run at the same time, each those of its lane in order."""
