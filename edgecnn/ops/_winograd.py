@@ -3,12 +3,15 @@ expected to cost next to the direct way."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ._convolution import Forward, Geometry, flip, memory_flops, pack_bias, pack_weights, streamed, weights_block
 from .view import View
 
 GATHER_FLOPS = {4: 420, 2: 150}  # per tile and channel: one input transform, in products that would take as long
+TRANSFORMED_BYTES = 16 << 20  # of weights at a time, if they are transformed at each run
 SCATTER_FLOPS = {4: 340, 2: 110}  # the same of an output transform
 
 
@@ -88,6 +91,24 @@ def transform_weights(ctx: Any, m: int, w: View) -> View:
 
 
 def winograd_forward(ctx: Any, f: Forward, m: int) -> None:
+    for part in output_blocks(ctx, f, m):
+        emit_forward(ctx, part, m)
+
+
+def output_blocks(ctx: Any, f: Forward, m: int) -> Iterator[Forward]:
+    """The same convolution for blocks of output channels, where weights that are transformed at each run would take much
+    memory at once: a training step of ResNet-50 needs most at its last such layer."""
+    _, oc, c, _, _ = f.w.shape
+    nr = ctx.isa["nr"]
+    blocks = 1 if ctx.is_constant(f.w) else -(-4 * frequencies(m) * oc * c // TRANSFORMED_BYTES)
+    step = -(-oc // blocks // nr) * nr
+    for first in range(0, oc, step):
+        last = min(oc, first + step)
+        yield replace(f, w=f.w.slice(1, first, last), y=f.y.slice(1, first, last), b=f.b and f.b.slice(0, first, last),
+                      r=f.r and f.r.slice(1, first, last))
+
+
+def emit_forward(ctx: Any, f: Forward, m: int) -> None:
     x, y, r = f.x, f.y, f.r
     _, oc, c, _, _ = f.w.shape
     total, panels = count_tiles(m, y), -(-oc // ctx.isa["nr"])

@@ -306,6 +306,21 @@ def test_large_weights_are_summed_in_blocks_of_channels(isa, kernel, monkeypatch
 
 
 @every_isa
+@pytest.mark.parametrize("algorithm", ["winograd4", "winograd2"])
+def test_large_weights_are_transformed_in_blocks_of_output_channels(isa, algorithm, monkeypatch):
+    """At each run; those that are constant once and whole."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    monkeypatch.setattr("edgecnn.ops._winograd.TRANSFORMED_BYTES", 4096)
+    case = Case(1, 1, 70, 90, (5, 6), (3, 3), pads=(1, 1, 1, 1), lo=-0.5)
+    arrays = case.arrays()
+    for constant in (True, False):
+        g, given = graph_of(case, arrays, constant)
+        plan = plan_of(g, given, algorithm)
+        assert (sum(s.kernel == "winograd_forward" for s in plan.steps) > 2) == (not constant)
+        check(case, arrays, plan.run(*given.values()))
+
+
+@every_isa
 def test_large_pictures_are_done_in_blocks_of_rows(isa, monkeypatch):
     monkeypatch.setenv("EDGECNN_ISA", isa)
     monkeypatch.setattr("edgecnn.ops._im2col.WORKSPACE", 200)
