@@ -138,7 +138,10 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
     const int64_t panel_size = a->KH * a->KW * Cg * NR, row = a->stride[0] * win.h;
     const int pair = blk.cols <= MR / 2 && blk.rows > 1;
     const int64_t count = pair ? ceil_div(blk.rows, 2) : blk.rows * ceil_div(blk.cols, MR); /* of tiles */
-    grid.fetch = ceil_div(NR, count);
+    /* weights that are read once, or of which the L2 cannot hold two panels, are fetched a constant distance ahead */
+    const int64_t stream = count == 1 || 4 * panel_size > X_BLOCK_BYTES, ahead = stream ? X_BLOCK_BYTES / 16 : panel_size;
+    const int64_t part = stream ? 0 : panel_size / count; /* of the next panel, for each tile */
+    grid.fetch = stream ? NR : ceil_div(NR, count);
     for (; panel < end; panel++) {
         const int64_t oc = g * OCg + panel * NR, nc = OCg - panel * NR;
         const float *w = a->w + (g * panels + panel) * panel_size;
@@ -146,7 +149,7 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
         float *y = a->y + blk.n * a->y_s[0] + blk.oh * a->y_s[1] + blk.ow * a->y_s[2] + oc;
         const float *r = a->r ? a->r + blk.n * a->r_s[0] + blk.oh * a->r_s[1] + blk.ow * a->r_s[2] + oc : 0;
         const int64_t wide = blk.rows == 1 && blk.cols == 1 && end - panel >= WIDE;
-        const float *next = w + (panel + 1 < panels ? panel_size : 0);
+        const float *next = w + (panel + 1 < panels ? ahead : 0);
         for (int64_t i = 0; i < blk.rows; i++) {
             const float *x = win.origin + i * row;
             const tile_out o = {y + i * a->y_s[1], r ? r + i * a->r_s[1] : 0, a->y_s[2], a->r_s[2],
@@ -158,7 +161,7 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
                 o1.y += a->y_s[1];
                 if (r) o1.r += a->r_s[1];
                 two_rows[blk.cols][nc > VL](x, x + row, &grid, w, next, b, nc, &o, &o1);
-                next += panel_size / count;
+                next += part;
                 i++;
             } else {
                 /* tiles of about equal width: one of a few pixels would wait for its own sums */
@@ -169,7 +172,7 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
                     oj.y += j * a->y_s[2];
                     if (r) oj.r += j * a->r_s[2];
                     tiles[width][nc > VL](x + j * grid.pixel, x, &grid, w, next, b, nc, &oj, &oj);
-                    next += panel_size / count;
+                    next += part;
                 }
             }
         }

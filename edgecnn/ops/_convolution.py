@@ -201,6 +201,9 @@ def emit_direct(ctx: Any, f: Forward) -> None:
     pack = needs_padding(x, f.w, y, geo) or not x.is_image
     if is_pointwise(x, f.w, y, geo) and not pack and flat_pixels(x) and flat_pixels(y) and flat_pixels(r):
         x, y, r = as_row(x), as_row(y), as_row(r) if r is not None else None
+    elif is_product_of_images(x, f.w, y) and not pack:
+        x, geo = images_in_a_row(x, geo)
+        y, r = as_row(y), as_row(r) if r is not None else None
     blocks = forward_blocks(ctx, x, f.w, y, geo, pack)
     ctx.emit(
         "conv_direct", f.flops, x=x.arg(0, 2, 3, 1), w=pack_weights(ctx, f.w), b=pack_bias(ctx, f.b, groups),
@@ -214,6 +217,21 @@ def is_pointwise(x: View, w: View, y: View, geo: Geometry) -> bool:
     """Whether output pixel i is a product of input pixel i and a matrix."""
     return w.shape[0] == 1 and w.shape[3:] == (1, 1) and geo.pad == (0, 0) and x.shape[2:] == y.shape[2:] and (
         geo.stride == (1, 1))
+
+
+def is_product_of_images(x: View, w: View, y: View) -> bool:
+    """Whether each of several images gives one output pixel: a fully connected layer on pictures, whose weights are to be
+    read once for all. Images must be whole columns apart."""
+    n, _, _, width = x.shape
+    return n > 1 and w.shape[0] == 1 and y.shape[2:] == (1, 1) and width > 1 and x.strides[0] % x.strides[3] == 0
+
+
+def images_in_a_row(x: View, geo: Geometry) -> tuple[View, Geometry]:
+    """The images as one, whose row h goes on with row h of the next image; windows are as far apart as these."""
+    n, c, h, w = x.shape
+    step = x.strides[0] // x.strides[3]
+    row = replace(x, shape=(1, c, h, (n - 1) * step + w), strides=(0, *x.strides[1:]))
+    return row, replace(geo, stride=(geo.stride[0], step))
 
 
 def forward_blocks(ctx: Any, x: View, w: View, y: View, geo: Geometry, pack: bool) -> dict[str, int]:

@@ -306,6 +306,21 @@ def test_large_weights_are_summed_in_blocks_of_channels(isa, kernel, monkeypatch
 
 
 @every_isa
+def test_a_fully_connected_layer_reads_its_weights_once_for_all_images(isa, monkeypatch):
+    """Also on images with a gap between them."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    for n in (2, 17):
+        case = Case(n, 1, 10, 70, (5, 4), (5, 4), lo=-0.5)
+        arrays = case.arrays()
+        g, given = graph_of(case, arrays)
+        for graph in (g, inside(g)):
+            plan = plan_of(graph, given, "direct")
+            first = next(s for s in plan.steps if s.kernel == "conv_direct")
+            assert first.args["N"] == 1 and first.args["OW"] == n
+            check(case, arrays, plan.run(*given.values()))
+
+
+@every_isa
 @pytest.mark.parametrize("algorithm", ["winograd4", "winograd2"])
 def test_large_weights_are_transformed_in_blocks_of_output_channels(isa, algorithm, monkeypatch):
     """At each run; those that are constant once and whole."""
