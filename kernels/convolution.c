@@ -9,37 +9,42 @@
  * tile an output falls into nor on the number of threads. */
 #include "tile.h"
 
-/* Two rows of half the height, of one vector or NV: two_rows[n] takes n pixels of one row and n of the next. */
-#define TILE_SPLIT_ONE(m, v)                                                                                         \
-    static void tile_##m##_s##v(const float *x0, const float *x1, const tap_grid *g, const float *w,                 \
-                                const float *next, const float *b, int64_t nc, const tile_out *o0,                   \
-                                const tile_out *o1) {                                                                \
-        tile(m, v, (m) / 2, x0, x1, g, w, next, b, nc, o0, o1);                                                      \
-    }
-#define TILE_SPLIT(m) TILE_SPLIT_ONE(m, 1) TILE_SPLIT_ONE(m, 2)
-#define NAME_SPLIT(m) [(m) / 2] = {tile_##m##_s1, tile_##m##_s2}
-TILE_SPLIT(2) TILE_SPLIT(4) TILE_SPLIT(6)
+/* Tiles that go on in the next row, by their number of pixels: ANYWHERE after `split`, else (even ones) after half of them. */
+#define ACROSS(m)                                                                                                      \
+    TILE_AS(tile_##m##_s1, m, 1, ANYWHERE ? split : (m) / 2) TILE_AS(tile_##m##_s2, m, 2, ANYWHERE ? split : (m) / 2)
+#define NAME_ACROSS(m) [m] = {tile_##m##_s1, tile_##m##_s2}
+ACROSS(2) ACROSS(4) ACROSS(6)
 #if defined(__AVX512F__) || defined(__aarch64__)
-TILE_SPLIT(8)
+ACROSS(8)
 #endif
 #if defined(__AVX512F__)
-TILE_SPLIT(10) TILE_SPLIT(12) TILE_SPLIT(14)
+ACROSS(10) ACROSS(12) ACROSS(14)
+#else
+ACROSS(3) ACROSS(5)
+#if defined(__aarch64__)
+ACROSS(7)
 #endif
-static const tile_fn two_rows[MR / 2 + 1][2] = {
-    NAME_SPLIT(2), NAME_SPLIT(4), NAME_SPLIT(6),
+#endif
+static const tile_fn across[MR + 1][2] = {
+    NAME_ACROSS(2), NAME_ACROSS(4), NAME_ACROSS(6),
 #if defined(__AVX512F__) || defined(__aarch64__)
-    NAME_SPLIT(8),
+    NAME_ACROSS(8),
 #endif
 #if defined(__AVX512F__)
-    NAME_SPLIT(10), NAME_SPLIT(12), NAME_SPLIT(14),
+    NAME_ACROSS(10), NAME_ACROSS(12), NAME_ACROSS(14),
+#else
+    NAME_ACROSS(3), NAME_ACROSS(5),
+#if defined(__aarch64__)
+    NAME_ACROSS(7),
+#endif
 #endif
 };
 
 /* A single pixel (a fully connected layer on one picture) would be bound by the latency of its NV accumulators: four
  * panels at once instead. Same sums in the same order. */
 enum { WIDE = 4 };
-static void tile_wide(const float *x, const tap_grid *g, const float *w, int64_t panel_size, const float *b, int64_t nc,
-                      const tile_out *o) {
+static void tile_wide(const tile_row *row, const tap_grid *g, const float *w, int64_t panel_size, const float *b,
+                      int64_t nc, const tile_out *o) {
     vf acc[WIDE][NV];
     const float *wp[WIDE];
     for (int p = 0; p < WIDE; p++) {
@@ -49,23 +54,23 @@ static void tile_wide(const float *x, const tap_grid *g, const float *w, int64_t
     int64_t at = 0;
     for (int64_t kh = 0; kh < g->KH; kh++)
         for (int64_t t = 0; t < g->taps; t++) {
-            const float *p0 = x + kh * g->h + t * g->w;
+            const float *x = row->x + kh * g->h + t * g->w;
             for (int64_t k = 0; k < g->run; k++, at += NR)
 #pragma GCC unroll 4
                 for (int p = 0; p < WIDE; p++)
 #pragma GCC unroll 2
-                    for (int j = 0; j < NV; j++) acc[p][j] += load(wp[p] + at + j * VL) * p0[k];
+                    for (int j = 0; j < NV; j++) acc[p][j] += load(wp[p] + at + j * VL) * x[k];
         }
     for (int p = 0; p < WIDE; p++)
         for (int j = 0; j < NV; j++) {
             int64_t c = p * NR + j * VL, n = nc - c;
             vf v = acc[p][j];
             if (n >= VL) {
-                if (o->r) v += load(o->r + c);
-                store(o->y + c, vmin(splat(o->hi), vmax(splat(o->lo), v)));
+                if (row->r) v += load(row->r + c);
+                store(row->y + c, vmin(splat(o->hi), vmax(splat(o->lo), v)));
             } else if (n > 0) {
-                if (o->r) v += load_n(o->r + c, n);
-                store_n(o->y + c, vmin(splat(o->hi), vmax(splat(o->lo), v)), n);
+                if (row->r) v += load_n(row->r + c, n);
+                store_n(row->y + c, vmin(splat(o->hi), vmax(splat(o->lo), v)), n);
             }
         }
 }
@@ -132,51 +137,60 @@ typedef struct {
     int64_t n, oh, ow, rows, cols; /* one image, a block of output rows and columns */
 } block;
 
+enum { L2_BYTES = 4 * X_BLOCK_BYTES }; /* about */
+
+/* The next tile of a block: `pixels`, of which `split` lie in the present row and the others in the next. */
+typedef struct {
+    int64_t pixels, split;
+} extent;
+
+/* As many as fit, but the last two tiles share: one of a few pixels would wait for its own sums. */
+INLINE int64_t even(int64_t n) { return n <= MR ? n : n < 2 * MR ? (n + 1) / 2 : MR; }
+
+INLINE extent next_tile(block blk, int64_t row, int64_t col) {
+    const int64_t rest = blk.cols - col, below = blk.rows - row - 1;
+    if (!ANYWHERE && blk.cols <= MR / 2 && below) return (extent){2 * blk.cols, blk.cols};
+    const int64_t pixels = ANYWHERE ? min64(even(rest + below * blk.cols), rest + blk.cols) : even(rest);
+    return (extent){pixels, min64(pixels, rest)};
+}
+
+/* Pixel (row, col) of a block whose first is `first`. */
+INLINE tile_row pixel_of(const conv_direct_args *a, tile_row first, int64_t x_h, int64_t x_w, int64_t row, int64_t col) {
+    return (tile_row){first.x + row * x_h + col * x_w, first.y + row * a->y_s[1] + col * a->y_s[2],
+                      first.r ? first.r + row * a->r_s[1] + col * a->r_s[2] : 0};
+}
+
 static void block_panels(const conv_direct_args *a, window win, block blk, int64_t g, int64_t panel, int64_t end) {
     const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
     tap_grid grid = grid_of(win, Cg, a->KH, a->KW, a->stride, a->dilation);
-    const int64_t panel_size = a->KH * a->KW * Cg * NR, row = a->stride[0] * win.h;
-    const int pair = blk.cols <= MR / 2 && blk.rows > 1;
-    const int64_t count = pair ? ceil_div(blk.rows, 2) : blk.rows * ceil_div(blk.cols, MR); /* of tiles */
-    /* weights that are read once, or of which the L2 cannot hold two panels, are fetched a constant distance ahead */
-    const int64_t stream = count == 1 || 4 * panel_size > X_BLOCK_BYTES, ahead = stream ? X_BLOCK_BYTES / 16 : panel_size;
+    const int64_t panel_size = a->KH * a->KW * Cg * NR, x_h = a->stride[0] * win.h, total = blk.rows * blk.cols;
+    const int through = ANYWHERE || blk.cols <= MR / 2; /* tiles go on from row to row */
+    const int64_t count = through ? ceil_div(total, MR) : blk.rows * ceil_div(blk.cols, MR);
+    /* weights that are read once, or of which the L2 cannot hold a panel, are fetched a constant distance ahead */
+    const int64_t stream = count == 1 || 4 * panel_size > L2_BYTES, ahead = stream ? X_BLOCK_BYTES / 16 : panel_size;
     const int64_t part = stream ? 0 : panel_size / count; /* of the next panel, for each tile */
     grid.fetch = stream ? NR : ceil_div(NR, count);
+    const tile_out out = {a->y_s[2], a->r_s[2], (float)a->lo, (float)a->hi};
     for (; panel < end; panel++) {
         const int64_t oc = g * OCg + panel * NR, nc = OCg - panel * NR;
         const float *w = a->w + (g * panels + panel) * panel_size;
         const float *b = a->b ? a->b + (g * panels + panel) * NR : 0;
-        float *y = a->y + blk.n * a->y_s[0] + blk.oh * a->y_s[1] + blk.ow * a->y_s[2] + oc;
-        const float *r = a->r ? a->r + blk.n * a->r_s[0] + blk.oh * a->r_s[1] + blk.ow * a->r_s[2] + oc : 0;
-        const int64_t wide = blk.rows == 1 && blk.cols == 1 && end - panel >= WIDE;
         const float *next = w + (panel + 1 < panels ? ahead : 0);
-        for (int64_t i = 0; i < blk.rows; i++) {
-            const float *x = win.origin + i * row;
-            const tile_out o = {y + i * a->y_s[1], r ? r + i * a->r_s[1] : 0, a->y_s[2], a->r_s[2],
-                                (float)a->lo, (float)a->hi};
-            if (wide) {
-                tile_wide(x, &grid, w, panel_size, b, nc, &o);
-            } else if (pair && i + 1 < blk.rows) {
-                tile_out o1 = o;
-                o1.y += a->y_s[1];
-                if (r) o1.r += a->r_s[1];
-                two_rows[blk.cols][nc > VL](x, x + row, &grid, w, next, b, nc, &o, &o1);
-                next += part;
-                i++;
-            } else {
-                /* tiles of about equal width: one of a few pixels would wait for its own sums */
-                int64_t left = ceil_div(blk.cols, MR);
-                for (int64_t j = 0, width; j < blk.cols; j += width, left--) {
-                    width = ceil_div(blk.cols - j, left);
-                    tile_out oj = o;
-                    oj.y += j * a->y_s[2];
-                    if (r) oj.r += j * a->r_s[2];
-                    tiles[width][nc > VL](x + j * grid.pixel, x, &grid, w, next, b, nc, &oj, &oj);
-                    next += part;
-                }
-            }
+        const tile_row first = {win.origin, a->y + blk.n * a->y_s[0] + blk.oh * a->y_s[1] + blk.ow * a->y_s[2] + oc,
+                                a->r ? a->r + blk.n * a->r_s[0] + blk.oh * a->r_s[1] + blk.ow * a->r_s[2] + oc : 0};
+        if (total == 1 && end - panel >= WIDE) {
+            tile_wide(&first, &grid, w, panel_size, b, nc, &out);
+            panel += WIDE - 1;
+            continue;
         }
-        if (wide) panel += WIDE - 1;
+        for (int64_t i = 0, j = 0; i < blk.rows; next += part) {
+            const extent e = next_tile(blk, i, j);
+            const tile_row rows[2] = {pixel_of(a, first, x_h, grid.pixel, i, j),
+                                      pixel_of(a, first, x_h, grid.pixel, i + 1, 0)};
+            const tile_fn *run = e.pixels > e.split ? across[e.pixels] : tiles[e.pixels];
+            run[nc > VL]((int)e.split, rows, &grid, w, next, b, nc, &out);
+            for (j += e.pixels; j >= blk.cols; i++) j -= blk.cols;
+        }
     }
 }
 

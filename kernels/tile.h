@@ -14,33 +14,52 @@ typedef struct {
     int64_t fetch;    /* how far `next` walks per step */
 } tap_grid;
 
+/* What is done with the sums, and where neighbouring outputs lie. */
 typedef struct {
-    float *y;
-    const float *r;   /* residual added before the clamp, or NULL; same geometry as y but its own strides */
     int64_t y_w, r_w;
     float lo, hi;
 } tile_out;
 
+/* The first of neighbouring pixels in a row: its input, its output, and the residual added before the clamp, or NULL. */
+typedef struct {
+    const float *x;
+    float *y;
+    const float *r;
+} tile_row;
+
 enum { LINE = 16 };  /* floats in a cache line */
 enum { AHEAD = 8 };  /* steps that the weights of the present panel are fetched into L1 ahead: +4 % on AVX-512 */
 
-/* Pixel i is read at xs * i from its row's first. x86 addresses scale by 1, 2, 4, so five pixels hang on one base register
- * and a stride and its triple; left alone, gcc keeps a register per pixel and spills half of them in the inner loop. */
-enum { PER_BASE = 5, BASES = (MR + PER_BASE - 1) / PER_BASE };
+/* Base registers for the inputs of a tile. Where there is one for each pixel, a tile may go on in the next row after any
+ * pixel (ANYWHERE). On AVX-512 five pixels hang on one, since x86 addresses scale by 1, 2, 4: a base, a stride and its
+ * triple; left alone, gcc keeps a register per pixel and spills half of them in the inner loop. MOVING: they go along with
+ * the steps, which AVX2 and SSE count in a register that they add for nothing. */
+enum { ANYWHERE = MR <= 8, PER_BASE = ANYWHERE ? 1 : 5, OF_ROW = (MR + PER_BASE - 1) / PER_BASE,
+       BASES = ANYWHERE ? MR : 2 * OF_ROW, MOVING = LANEWISE || !ANYWHERE };
+
+INLINE void move(const float **base, int mr, int steps) {
+#pragma GCC unroll 8
+    for (int i = 0; i < (ANYWHERE ? mr : BASES) && MOVING; i++) {
+        const float *p = base[i] + steps;
+        OPAQUE(p);
+        base[i] = p;
+    }
+}
 
 /* y = clamp(sums + r) of a tile; full: all its channels exist, residual: there is an r. */
-INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const tile_out *o0, const tile_out *o1,
+INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const tile_row *rows, const tile_out *o,
                       int full, int residual) {
-    const vf lo = splat(o0->lo), hi = splat(o0->hi);
+    const vf lo = splat(o->lo), hi = splat(o->hi);
+    const int64_t y_w = o->y_w, r_w = o->r_w;
+    const tile_row row = rows[0], other = split < mr ? rows[1] : row; /* what is stored cannot change copies */
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) {
-        const tile_out *o = i < split ? o0 : o1;
         const int64_t px = i < split ? i : i - split;
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
             const int64_t n = nc - j * VL;
-            const float *r = o->r + px * o->r_w + j * VL;
-            float *y = o->y + px * o->y_w + j * VL;
+            const float *r = (i < split ? row.r : other.r) + px * r_w + j * VL;
+            float *y = (i < split ? row.y : other.y) + px * y_w + j * VL;
             if (full || n >= VL) {
                 const vf v = residual ? acc[i][j] + load(r) : acc[i][j];
                 store(y, vmin(hi, vmax(lo, v)));
@@ -52,20 +71,20 @@ INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, con
     }
 }
 
-INLINE void finish(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const tile_out *o0, const tile_out *o1) {
-    if (nc >= nv * VL && !o0->r) finish_as(mr, nv, split, acc, nc, o0, o1, 1, 0);
-    else if (nc >= nv * VL) finish_as(mr, nv, split, acc, nc, o0, o1, 1, 1);
-    else if (!o0->r) finish_as(mr, nv, split, acc, nc, o0, o1, 0, 0);
-    else finish_as(mr, nv, split, acc, nc, o0, o1, 0, 1);
+INLINE void finish(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const tile_row *rows, const tile_out *o) {
+    if (nc >= nv * VL && !rows->r) finish_as(mr, nv, split, acc, nc, rows, o, 1, 0);
+    else if (nc >= nv * VL) finish_as(mr, nv, split, acc, nc, rows, o, 1, 1);
+    else if (!rows->r) finish_as(mr, nv, split, acc, nc, rows, o, 0, 0);
+    else finish_as(mr, nv, split, acc, nc, rows, o, 0, 1);
 }
 
 /* `next` walks over weights that are wanted soon, a share of the next panel for each tile of the present one: their first use
  * would else wait for memory (7x7x512: 87 GFLOP/s without, 130 with).
  *
  * y[i][oc] = clamp(b[oc] + sum_taps x[i][tap] w[tap][oc] + r[i][oc]) for mr pixels and the nc <= nv*VL channels of a
- * panel. Pixels from `split` on lie in another row: x1, and out1. */
-INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, const tap_grid *g, const float *w,
-                 const float *next, const float *b, int64_t nc, const tile_out *o0, const tile_out *o1) {
+ * panel. The pixels from `split` on are those of rows[1]. */
+INLINE void tile(int mr, int nv, int split, const tile_row *rows, const tap_grid *g, const float *w, const float *next,
+                 const float *b, int64_t nc, const tile_out *o) {
     vf acc[MR][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
@@ -74,11 +93,14 @@ INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, co
     const int64_t xs = g->pixel;
     for (int64_t kh = 0; kh < g->KH; kh++)
         for (int64_t t = 0; t < g->taps; t++) {
-            const float *base[2 * BASES]; /* of the first row, of the other */
-#pragma GCC unroll 6
-            for (int i = 0; i < 2 * BASES; i++) {
-                base[i] = (i < BASES ? x0 : x1) + kh * g->h + t * g->w + i % BASES * PER_BASE * xs;
-                OPAQUE(base[i]);
+            const float *base[BASES]; /* of the first row, of the other; ANYWHERE: of each pixel */
+#pragma GCC unroll 16
+            for (int i = 0; i < (ANYWHERE ? mr : BASES); i++) {
+                const int other = ANYWHERE ? i >= split : i >= OF_ROW;
+                const int64_t px = ANYWHERE ? i - other * split : i % OF_ROW * PER_BASE;
+                const float *x = rows[other].x + px * xs + kh * g->h + t * g->w;
+                OPAQUE(x);
+                base[i] = x;
             }
             int64_t k = 0;
             /* Four steps at once: a vector of inputs per pixel, each lane multiplied by itself, in the order of the steps
@@ -86,10 +108,7 @@ INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, co
             for (; LANEWISE && k + VL <= g->run; k += VL, w += VL * NR, next += VL * g->fetch) {
                 vf xv[MR];
 #pragma GCC unroll 16
-                for (int i = 0; i < mr; i++) {
-                    const int r = i < split ? 0 : BASES, px = r ? i - split : i;
-                    xv[i] = load(base[r + px / PER_BASE] + px % PER_BASE * xs);
-                }
+                for (int i = 0; i < mr; i++) xv[i] = load(base[i]);
 #pragma GCC unroll 2
                 for (int l = 0; l < 2; l++) {
                     __builtin_prefetch(next + l * VL / 2 * g->fetch, 0, 2);
@@ -106,11 +125,7 @@ INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, co
 #pragma GCC unroll 2
                         for (int j = 0; j < nv; j++) acc[i][j] += wv[j] * xv[i][l];
                 }
-#pragma GCC unroll 6
-                for (int i = 0; i < 2 * BASES; i++) {
-                    base[i] += VL;
-                    OPAQUE(base[i]);
-                }
+                move(base, mr, VL);
             }
             for (; k < g->run; k++, w += NR, next += g->fetch) {
                 if (nv > 1) { /* else weights are few, and fetching would take a sixth of all loads */
@@ -123,34 +138,28 @@ INLINE void tile(int mr, int nv, int split, const float *x0, const float *x1, co
                 for (int j = 0; j < nv; j++) wv[j] = load(w + j * VL);
 #pragma GCC unroll 16
                 for (int i = 0; i < mr; i++) {
-                    const int r = i < split ? 0 : BASES, px = r ? i - split : i;
-                    float s = base[r + px / PER_BASE][px % PER_BASE * xs];
+                    const int px = i < split ? i : i - split, first = i < split ? 0 : OF_ROW;
+                    const float s = ANYWHERE ? base[i][MOVING ? 0 : k] : base[first + px / PER_BASE][px % PER_BASE * xs];
 #pragma GCC unroll 2
                     for (int j = 0; j < nv; j++) acc[i][j] += wv[j] * s;
                 }
-#pragma GCC unroll 6
-                for (int i = 0; i < 2 * BASES; i++) {
-                    base[i]++;
-                    OPAQUE(base[i]);
-                }
+                if (!MOVING) OPAQUE(k); /* else gcc moves them nevertheless */
+                move(base, mr, 1);
             }
         }
-    finish(mr, nv, split, acc, nc, o0, o1);
+    finish(mr, nv, split, acc, nc, rows, o);
 }
+typedef void (*tile_fn)(int, const tile_row *, const tap_grid *, const float *, const float *, const float *, int64_t,
+                        const tile_out *);
 
-typedef void (*tile_fn)(const float *, const float *, const tap_grid *, const float *, const float *, const float *,
-                        int64_t, const tile_out *, const tile_out *);
-
-/* One function per tile height; NV or a single vector. */
-#define TILE(m)                                                                                                      \
-    static void tile_##m##_2(const float *x0, const float *x1, const tap_grid *g, const float *w,                    \
-                             const float *next, const float *b, int64_t nc, const tile_out *o0, const tile_out *o1) {\
-        tile(m, 2, m, x0, x1, g, w, next, b, nc, o0, o1);                                                                  \
-    }                                                                                                                \
-    static void tile_##m##_1(const float *x0, const float *x1, const tap_grid *g, const float *w,                    \
-                             const float *next, const float *b, int64_t nc, const tile_out *o0, const tile_out *o1) {\
-        tile(m, 1, m, x0, x1, g, w, next, b, nc, o0, o1);                                                                  \
+/* tile_PIXELS_VECTORS: one function per height and width of a tile. */
+#define TILE_AS(name, m, v, at)                                                                                      \
+    static void name(int split, const tile_row *rows, const tap_grid *g, const float *w, const float *next,          \
+                     const float *b, int64_t nc, const tile_out *o) {                                                \
+        (void)split;                                                                                                 \
+        tile(m, v, at, rows, g, w, next, b, nc, o);                                                                  \
     }
+#define TILE(m) TILE_AS(tile_##m##_1, m, 1, m) TILE_AS(tile_##m##_2, m, 2, m)
 #define NAMES(m) [m] = {tile_##m##_1, tile_##m##_2}
 TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
 #if defined(__AVX512F__) || defined(__aarch64__)

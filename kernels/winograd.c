@@ -220,12 +220,13 @@ static void multiply(int64_t frequencies, int64_t count, int64_t C, const float 
                      float *product) {
     const int64_t pixel = padded(C), pieces = ceil_div(count, MR), piece = ceil_div(count, pieces);
     const tap_grid grid = {1, 1, C, 0, 0, pixel, ceil_div(NR, ceil_div(count, piece))};
+    const tile_out out = {NR, 0, -INFINITY, INFINITY};
     for (int64_t f = 0; f < frequencies; f++, u += frequency_size(C))
         for (int64_t t = 0; t < count; t += piece) {
-            const float *x = v + (f * count + t) * pixel;
-            const tile_out o = {product + (f * count + t) * NR, 0, NR, 0, -INFINITY, INFINITY};
+            const tile_row row = {v + (f * count + t) * pixel, product + (f * count + t) * NR, 0};
             const float *next = u + frequency_size(C) + t / piece * C * grid.fetch; /* of the next frequency or panel */
-            tiles[min64(piece, count - t)][nc > VL](x, x, &grid, u, next, 0, nc > VL ? NR : VL, &o, &o);
+            const int64_t width = min64(piece, count - t);
+            tiles[width][nc > VL]((int)width, &row, &grid, u, next, 0, nc > VL ? NR : VL, &out);
         }
 }
 
