@@ -19,14 +19,40 @@ INLINE vf normal(vf x, const float *statistics, int64_t C, int64_t n) {
     return (x - get(statistics + MEAN * C, n)) * get(statistics + SCALE * C, n) + get(statistics + SHIFT * C, n);
 }
 
-/* sum += x of one vector */
-INLINE void add_vector(const float *x, float *sum, int64_t n) { store(sum, load(sum) + get(x, n)); }
+/* Pixels that are added to the sums at once, one after the other: these are loaded and stored so much less often. */
+enum { AT_ONCE = 4 };
+
+/* sum += x, of one vector of `count` pixels */
+INLINE void add_vectors(int count, const float *x, int64_t step, float *sum, int64_t n) {
+    vf s = load(sum);
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) s += get(x + i * step, n);
+    store(sum, s);
+}
 
 /* d += x - pivot, q += (x - pivot)^2 */
-INLINE void add_deviation(const float *x, const float *pivot, float *d, float *q, int64_t n) {
-    const vf e = get(x, n) - load(pivot);
-    store(d, load(d) + e);
-    store(q, load(q) + e * e);
+INLINE void add_deviations(int count, const float *x, int64_t step, const float *pivot, float *d, float *q, int64_t n) {
+    vf sum = load(d), squares = load(q);
+    const vf p = load(pivot);
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) {
+        const vf e = get(x + i * step, n) - p;
+        sum += e;
+        squares += e * e;
+    }
+    store(d, sum);
+    store(q, squares);
+}
+
+/* The first walk of block_statistics over `count` pixels, or the second. */
+INLINE void add_pixels(int second, int count, const float *x, int64_t step, int64_t C, float *pivot, float *d, float *q) {
+    for (int64_t c = 0, n; c < C; c += n) {
+        n = min64(VL, C - c);
+        if (second && n == VL) add_deviations(count, x + c, step, pivot + c, d + c, q + c, VL);
+        else if (second) add_deviations(count, x + c, step, pivot + c, d + c, q + c, n);
+        else if (n == VL) add_vectors(count, x + c, step, pivot + c, VL);
+        else add_vectors(count, x + c, step, pivot + c, n);
+    }
 }
 
 /* Of a block of pixels of at most GROUP channels, the float mean as pivot, then the sums of (x - pivot) and of
@@ -35,15 +61,12 @@ INLINE void add_deviation(const float *x, const float *pivot, float *d, float *q
 static void block_statistics(const float *x, int64_t step, int64_t pixels, int64_t C, int64_t count, double *mean,
                              double *m2) {
     float pivot[GROUP] = {0}, d[GROUP] = {0}, q[GROUP] = {0};
-    for (int64_t i = 0; i < pixels; i++)
-        for (int64_t c = 0; c < C; c += VL)
-            if (C - c >= VL) add_vector(x + i * step + c, pivot + c, VL);
-            else add_vector(x + i * step + c, pivot + c, C - c);
+    int64_t i = 0;
+    for (; i + AT_ONCE <= pixels; i += AT_ONCE) add_pixels(0, AT_ONCE, x + i * step, step, C, pivot, d, q);
+    for (; i < pixels; i++) add_pixels(0, 1, x + i * step, step, C, pivot, d, q);
     for (int64_t c = 0; c < C; c++) pivot[c] *= 1.0f / (float)pixels;
-    for (int64_t i = 0; i < pixels; i++)
-        for (int64_t c = 0; c < C; c += VL)
-            if (C - c >= VL) add_deviation(x + i * step + c, pivot + c, d + c, q + c, VL);
-            else add_deviation(x + i * step + c, pivot + c, d + c, q + c, C - c);
+    for (i = 0; i + AT_ONCE <= pixels; i += AT_ONCE) add_pixels(1, AT_ONCE, x + i * step, step, C, pivot, d, q);
+    for (; i < pixels; i++) add_pixels(1, 1, x + i * step, step, C, pivot, d, q);
     const double nb = (double)pixels, part = nb / (double)(count + pixels), both = (double)count * part;
     for (int64_t c = 0; c < C; c++) {
         const double delta = pivot[c] + d[c] / nb - mean[c];
@@ -167,28 +190,48 @@ typedef struct {
     int64_t dy_w, x_w, y_w, out_w;
 } streams;
 
-INLINE void sum_vector(int how, int write, const streams *t, const float *statistics, int64_t C, vf lo, vf hi, float *sum,
-                       float *dot, int64_t n) {
-    const vf dz = masked(how, get(t->dy, n), t->x, t->y, statistics, C, lo, hi, n);
-    if (write) put(t->out, dz, n);
-    store(sum, load(sum) + dz);
-    store(dot, load(dot) + dz * (get(t->x, n) - get(statistics + MEAN * C, n)));
+/* Adds dz and dz * (x - mean) of a vector of `count` pixels; writes dz if asked. */
+INLINE void sum_vectors(int how, int write, int count, const streams *t, const float *statistics, int64_t C, vf lo, vf hi,
+                        float *sum, float *dot, int64_t n) {
+    vf s = load(sum), d = load(dot);
+    const vf mean = get(statistics + MEAN * C, n);
+#pragma GCC unroll 4
+    for (int i = 0; i < count; i++) {
+        const float *x = t->x + i * t->x_w, *y = how == FROM_Y ? t->y + i * t->y_w : 0;
+        const vf dz = masked(how, get(t->dy + i * t->dy_w, n), x, y, statistics, C, lo, hi, n);
+        if (write) put(t->out + i * t->out_w, dz, n);
+        s += dz;
+        d += dz * (get(x, n) - mean);
+    }
+    store(sum, s);
+    store(dot, d);
 }
 
-/* Adds dz and dz * (x - mean) of a block to the sums of a slab; writes dz if asked. */
+/* The same for a group of channels of these pixels. */
+INLINE void sum_pixels(int how, int write, int count, const streams *t, const float *statistics, int64_t C, int64_t group,
+                       vf lo, vf hi, float *sum, float *dot) {
+    for (int64_t c = 0, n; c < group; c += n) {
+        const streams u = {t->dy + c, t->x + c, how == FROM_Y ? t->y + c : 0, write ? t->out + c : 0,
+                           t->dy_w, t->x_w, t->y_w, t->out_w};
+        n = min64(VL, group - c);
+        if (n == VL) sum_vectors(how, write, count, &u, statistics + c, C, lo, hi, sum + c, dot + c, VL);
+        else sum_vectors(how, write, count, &u, statistics + c, C, lo, hi, sum + c, dot + c, n);
+    }
+}
+
+/* The same for a block of pixels, added to the sums of a slab. */
 INLINE void block_sums(int how, int write, streams t, int64_t pixels, const float *statistics, int64_t C, vf lo, vf hi,
                        double *partials) {
     for (int64_t c0 = 0; c0 < C; c0 += GROUP) {
         const int64_t group = min64(GROUP, C - c0);
         float sum[GROUP] = {0}, dot[GROUP] = {0};
-        for (int64_t i = 0; i < pixels; i++)
-            for (int64_t c = 0; c < group; c += VL) {
-                const int64_t at = c0 + c;
-                const streams u = {t.dy + i * t.dy_w + at, t.x + i * t.x_w + at, how == FROM_Y ? t.y + i * t.y_w + at : 0,
-                                   write ? t.out + i * t.out_w + at : 0, 0, 0, 0, 0};
-                if (group - c >= VL) sum_vector(how, write, &u, statistics + at, C, lo, hi, sum + c, dot + c, VL);
-                else sum_vector(how, write, &u, statistics + at, C, lo, hi, sum + c, dot + c, group - c);
-            }
+        for (int64_t i = 0, count; i < pixels; i += count) {
+            count = pixels - i >= AT_ONCE ? AT_ONCE : 1;
+            const streams u = {t.dy + i * t.dy_w + c0, t.x + i * t.x_w + c0, how == FROM_Y ? t.y + i * t.y_w + c0 : 0,
+                               write ? t.out + i * t.out_w + c0 : 0, t.dy_w, t.x_w, t.y_w, t.out_w};
+            if (count == AT_ONCE) sum_pixels(how, write, AT_ONCE, &u, statistics + c0, C, group, lo, hi, sum, dot);
+            else sum_pixels(how, write, 1, &u, statistics + c0, C, group, lo, hi, sum, dot);
+        }
         for (int64_t c = 0; c < group; c++) {
             partials[c0 + c] += sum[c];
             partials[C + c0 + c] += dot[c];
