@@ -234,6 +234,9 @@ def images_in_a_row(x: View, geo: Geometry) -> tuple[View, Geometry]:
     return row, replace(geo, stride=(geo.stride[0], step))
 
 
+FEW_TILES = 3  # that share each panel of weights read from L2
+
+
 def forward_blocks(ctx: Any, x: View, w: View, y: View, geo: Geometry, pack: bool) -> dict[str, int]:
     """How much of the output a work item takes: an input block that stays in L2, and enough items for the threads.
 
@@ -244,9 +247,12 @@ def forward_blocks(ctx: Any, x: View, w: View, y: View, geo: Geometry, pack: boo
     mr, threads = ctx.isa["mr"], ctx.threads
     panels = -(-ocg // ctx.isa["nr"])
     by_panel = threads > 1 and w.size > x.size and panels >= threads
-    limit = ctx.isa["x_block_bytes"] // (4 * cg)  # pixels
-    if 4 * w.size * 2 <= ctx.isa["x_block_bytes"]:  # weights that stay in L2 too can be read often: keep the output there
-        limit = ctx.isa["x_block_bytes"] // (4 * (cg + groups * ocg))
+    room = ctx.isa["x_block_bytes"]  # a quarter of the L2
+    limit = room // (4 * cg)  # pixels
+    if (kh, kw) == (1, 1) and 4 * w.size <= 2 * room:  # all channels of few pixels: memory writes lines that lie in a row
+        limit = max(FEW_TILES * mr, room // 8 // (4 * (cg + groups * ocg)))
+    elif 4 * w.size * 2 <= room:  # weights that stay in L2 too can be read often: keep the output there
+        limit = room // (4 * (cg + groups * ocg))
     if limit < x.shape[2] * x.shape[3] <= 2 * limit:
         limit *= 2  # a whole picture, if it nearly fits: then the weights are read once
     rows = max(1, limit // (span(ow, kw, 1, geo) * geo.stride[0]))
