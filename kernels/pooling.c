@@ -83,8 +83,9 @@ DEFINE(pool) {
 }
 
 /* Adds dy of one window of KH x KW taps to dx: to every tap times scale, or to the first maximum in row-major order (of NaNs,
- * which count as larger than all, to the last). Only tap rows [k0, k1) of dx are touched. */
-INLINE void route(int average, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh, int64_t xw,
+ * which count as larger than all, to the last). Only tap rows [k0, k1) of dx are touched. alone: no other window has these
+ * taps, so there is nothing to add to. */
+INLINE void route(int average, int alone, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh, int64_t xw,
                   float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, int64_t n) {
     vi best = {0};
     if (!average) {
@@ -102,17 +103,17 @@ INLINE void route(int average, int64_t KH, int64_t KW, int64_t k0, int64_t k1, c
         for (int64_t kw = 0; kw < KW && kh >= k0 && kh < k1; kw++) {
             float *p = dx + kh * dxh + kw * dxw;
             const vf add = average ? g : blend(best == (int32_t)(kh * KW + kw), g, splat(0));
-            put(p, get(p, n) + add, n);
+            put(p, alone ? add : get(p, n) + add, n);
         }
 }
 
 /* The same for C channels. */
-INLINE void route_pixel(int average, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh, int64_t xw,
-                        float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, int64_t C) {
+INLINE void route_pixel(int average, int alone, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh,
+                        int64_t xw, float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, int64_t C) {
     int64_t c = 0;
     for (; c + VL <= C; c += VL)
-        route(average, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, VL);
-    if (c < C) route(average, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, C - c);
+        route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, VL);
+    if (c < C) route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, C - c);
 }
 
 static void zero_rows(float *dx, const int64_t *s, int64_t from, int64_t to, int64_t W, int64_t C) {
@@ -125,11 +126,14 @@ static void zero_rows(float *dx, const int64_t *s, int64_t from, int64_t to, int
  * how rows are shared. Rows are zeroed just before the first window reaches them. */
 INLINE void band(int average, const pool_backward_args *a, int64_t n, int64_t h0, int64_t h1) {
     const int64_t *s = a->stride, *pad = a->pad, *d = a->dilation;
+    const int alone = s[0] > (a->KH - 1) * d[0] && s[1] > (a->KW - 1) * d[1];
     const float *x_n = average ? 0 : a->x + n * a->x_s[0];
     float *dx_n = a->dx + n * a->dx_s[0];
     const int64_t first = ceil_div(max64(0, h0 + pad[0] - (a->KH - 1) * d[0]), s[0]);
     const int64_t end = min64(a->OH, (h1 - 1 + pad[0]) / s[0] + 1);
-    int64_t zeroed = h0;
+    const int tiled = s[0] == a->KH && s[1] == a->KW && !pad[0] && !pad[1];
+    const int covered = alone && tiled && a->OH * a->KH == a->H && a->OW * a->KW == a->W; /* each pixel by one window */
+    int64_t zeroed = covered ? h1 : h0;
     for (int64_t oh = first; oh < end; oh++) {
         const taps th = inside(oh, s[0], pad[0], d[0], a->KH, a->H);
         const int64_t dh = divisor(th, a->include_pad, oh, s[0], pad[0], pad[2], d[0], a->KH, a->H);
@@ -148,10 +152,12 @@ INLINE void band(int average, const pool_backward_args *a, int64_t n, int64_t h0
             const int64_t xh = average ? 0 : a->x_s[1] * d[0], xw = average ? 0 : a->x_s[2] * d[1];
             const int64_t dxh = a->dx_s[1] * d[0], dxw = a->dx_s[2] * d[1];
             if (average || k0 || k1 < th.n)
-                route_pixel(average, th.n, tw.n, k0, k1, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
-            else if (th.n == 3 && tw.n == 3) route_pixel(0, 3, 3, 0, 3, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
-            else if (th.n == 2 && tw.n == 2) route_pixel(0, 2, 2, 0, 2, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
-            else route_pixel(0, th.n, tw.n, 0, th.n, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+                route_pixel(average, alone, th.n, tw.n, k0, k1, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+            else if (!alone && th.n == 3 && tw.n == 3)
+                route_pixel(0, 0, 3, 3, 0, 3, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+            else if (alone && th.n == 2 && tw.n == 2)
+                route_pixel(0, 1, 2, 2, 0, 2, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+            else route_pixel(0, alone, th.n, tw.n, 0, th.n, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
         }
     }
     zero_rows(dx_n, a->dx_s, zeroed, h1, a->W, a->C);
