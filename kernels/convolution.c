@@ -226,21 +226,55 @@ DEFINE(conv_direct) {
     }
 }
 
+/* Two tap rows of `run` floats each in one tile, where they are so short that a tile of one would do little per pixel. */
+#define OUTER_TAPS(m)                                                                                                \
+    OUTER_AS(outer_taps_##m##_ONE, 2 * m, m, 1, 0) OUTER_AS(outer_taps_##m##_PART, 2 * m, m, 1, 1)                   \
+    OUTER_AS(outer_taps_##m##_TWO, 2 * m, m, 2, 0)
+#define NAME_TAPS(m) [m] = {outer_taps_##m##_ONE, outer_taps_##m##_PART, outer_taps_##m##_TWO}
+OUTER_TAPS(1) OUTER_TAPS(2) OUTER_TAPS(3)
+#if defined(__AVX512F__) || defined(__aarch64__)
+OUTER_TAPS(4)
+#endif
+#if defined(__AVX512F__)
+OUTER_TAPS(5) OUTER_TAPS(6) OUTER_TAPS(7)
+#endif
+static const outer_fn outer_taps[MR / 2 + 1][WIDTHS] = {
+    NAME_TAPS(1), NAME_TAPS(2), NAME_TAPS(3),
+#if defined(__AVX512F__) || defined(__aarch64__)
+    NAME_TAPS(4),
+#endif
+#if defined(__AVX512F__)
+    NAME_TAPS(5), NAME_TAPS(6), NAME_TAPS(7),
+#endif
+};
+
+/* How the dw of one panel is cut into tiles: `tap_rows` of them, with `taps` runs of `tiles` each; rows of taps in a tile. */
+typedef struct {
+    int64_t tap_rows, taps, tiles, rows;
+} cut;
+
+INLINE cut cut_of(int64_t KH, int64_t taps, int64_t run) {
+    const int64_t rows = taps == 1 && run <= MR / 2 ? 2 : 1;
+    return (cut){ceil_div(KH, rows), taps, ceil_div(run, MR), rows};
+}
+
 /* The tiles [begin, end) of one block, counted over (panel, kh, run, k0) of group g. */
 static void outer_block(const conv_backward_weights_args *a, window win, block blk, int64_t images, int64_t g, range t,
                         int first) {
     const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
     const tap_grid grid = grid_of(win, Cg, a->KH, a->KW, a->stride, a->dilation);
-    const int64_t ktiles = ceil_div(grid.run, MR);
+    const cut parts = cut_of(a->KH, grid.taps, grid.run);
     const pixels px = {images, blk.rows, blk.cols, win.n, a->stride[0] * win.h, grid.pixel,
-                       a->dy_s[0], a->dy_s[1], a->dy_s[2]};
+                       a->dy_s[0], a->dy_s[1], a->dy_s[2], grid.h};
     for (int64_t i = t.begin; i < t.end; i++) {
-        const int64_t k0 = i % ktiles * MR, tap = i / ktiles % grid.taps, kh = i / ktiles / grid.taps % a->KH;
-        const int64_t panel = i / ktiles / grid.taps / a->KH, nc = min64(NR, OCg - panel * NR);
+        const int64_t k0 = i % parts.tiles * MR, tap = i / parts.tiles % parts.taps;
+        const int64_t kh = i / parts.tiles / parts.taps % parts.tap_rows * parts.rows;
+        const int64_t panel = i / parts.tiles / parts.taps / parts.tap_rows, nc = min64(NR, OCg - panel * NR);
         const float *x = win.origin + kh * grid.h + tap * grid.w + k0;
         const float *dy = a->dy + blk.n * a->dy_s[0] + blk.oh * a->dy_s[1] + blk.ow * a->dy_s[2] + g * OCg + panel * NR;
         float *dw = a->dw + ((((g * panels + panel) * a->KH + kh) * grid.taps + tap) * grid.run + k0) * NR;
-        outers[min64(MR, grid.run - k0)][outer_width(nc)](x, dy, &px, dw, nc, first);
+        const outer_fn *run = parts.rows > 1 && kh + 1 < a->KH ? outer_taps[grid.run] : outers[min64(MR, grid.run - k0)];
+        run[outer_width(nc)](x, dy, &px, dw, nc, first);
     }
 }
 
@@ -292,7 +326,7 @@ static void pointwise_weights(const conv_backward_weights_args *a, int tid, int 
                 pack_strips(dy + at.n * a->dy_s[0] + at.h * a->dy_s[1] + at.w * a->dy_s[2],
                             min64(OCg - oc0, (end - panel0) * NR), NR, NR, count * NR, dys + i * NR);
             }
-            const pixels px = {1, 1, count, 0, 0, STRIP, 0, 0, NR};
+            const pixels px = {1, 1, count, 0, 0, STRIP, 0, 0, NR, 0};
             for (int64_t panel = panel0; panel < end; panel++)
                 for (int64_t k = 0; k < channels; k += MR)
                     outers[min64(MR, channels - k)][OCg - panel * NR > VL ? TWO : ONE](
@@ -313,7 +347,8 @@ DEFINE(conv_backward_weights) {
     }
     const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
     const int64_t run = a->dilation[1] == 1 && (a->pack || a->x_s[2] == Cg || a->KW == 1) ? a->KW * Cg : Cg;
-    const int64_t per_group = panels * a->KH * (a->KW * Cg / run) * ceil_div(run, MR);
+    const cut parts = cut_of(a->KH, a->KW * Cg / run, run);
+    const int64_t per_group = panels * parts.tap_rows * parts.taps * parts.tiles;
     const range mine = share(a->groups * per_group, tid, nthreads);
     float *ws = a->ws + tid * a->ws_thread;
     for (int64_t g = mine.begin / per_group; g * per_group < mine.end; g++) {

@@ -185,11 +185,14 @@ typedef struct {
     int64_t images, rows, cols;
     int64_t x_n, x_h, x_w;    /* distance between the inputs of neighbouring output images, rows, pixels */
     int64_t dy_n, dy_h, dy_w;
+    int64_t x_tap;            /* from a tap row to the next, for tiles of two */
 } pixels;
 
-/* Two vectors of which the second is not whole overlap: lanes that both hold are summed and stored twice. */
-INLINE void outer_tile(int mk, int nv, int tail, const float *x, const float *dy, const pixels *p, float *dw, int64_t nc,
-                       int first) {
+/* Two vectors of which the second is not whole overlap: lanes that both hold are summed and stored twice. The rows of dw
+ * from `split` on belong to the next tap row. */
+INLINE void outer_tile(int mk, int split, int nv, int tail, const float *x, const float *dy, const pixels *p, float *dw,
+                       int64_t nc, int first) {
+    const int lanewise = LANEWISE && split == mk ? mk / VL : 0; /* vectors of x whose lanes are taken one by one */
     const int64_t at[NV] = {0, min64(VL, nc - VL)}; /* of the vectors */
     vf acc[MR][NV];
 #pragma GCC unroll 16
@@ -202,14 +205,16 @@ INLINE void outer_tile(int mk, int nv, int tail, const float *x, const float *dy
             for (int64_t c = 0; c < p->cols; c++, xp += p->x_w, dp += p->dy_w) {
                 vf d[NV], lanes[MR / VL + 1]; /* of xp, as many as are whole vectors */
 #pragma GCC unroll 4
-                for (int l = 0; LANEWISE && l < mk / VL; l++) lanes[l] = load(xp + l * VL);
+                for (int l = 0; l < lanewise; l++) lanes[l] = load(xp + l * VL);
 #pragma GCC unroll 2
                 for (int j = 0; j < nv; j++) d[j] = tail ? load_n(dp, nc) : load(dp + at[j]);
 #pragma GCC unroll 16
-                for (int i = 0; i < mk; i++)
+                for (int i = 0; i < mk; i++) {
+                    const float *at_i = i < split ? xp + i : xp + p->x_tap + i - split;
+                    const float s = i < lanewise * VL ? lanes[i / VL][i % VL] : *at_i;
 #pragma GCC unroll 2
-                    for (int j = 0; j < nv; j++)
-                        acc[i][j] += d[j] * (LANEWISE && i < mk / VL * VL ? lanes[i / VL][i % VL] : xp[i]);
+                    for (int j = 0; j < nv; j++) acc[i][j] += d[j] * s;
+                }
             }
         }
 #pragma GCC unroll 16
@@ -223,11 +228,12 @@ enum { ONE, PART, TWO, WIDTHS };
 INLINE int outer_width(int64_t nc) { return nc > VL ? TWO : nc == VL ? ONE : PART; }
 
 typedef void (*outer_fn)(const float *, const float *, const pixels *, float *, int64_t, int);
-#define OUTER_ONE(m, name, nv, tail)                                                                                 \
-    static void outer_##m##_##name(const float *x, const float *dy, const pixels *p, float *dw, int64_t nc, int first) {\
-        outer_tile(m, nv, tail, x, dy, p, dw, nc, first);                                                            \
+#define OUTER_AS(name, m, split, nv, tail)                                                                           \
+    static void name(const float *x, const float *dy, const pixels *p, float *dw, int64_t nc, int first) {           \
+        outer_tile(m, split, nv, tail, x, dy, p, dw, nc, first);                                                     \
     }
-#define OUTER(m) OUTER_ONE(m, ONE, 1, 0) OUTER_ONE(m, PART, 1, 1) OUTER_ONE(m, TWO, 2, 0)
+#define OUTER(m)                                                                                                     \
+    OUTER_AS(outer_##m##_ONE, m, m, 1, 0) OUTER_AS(outer_##m##_PART, m, m, 1, 1) OUTER_AS(outer_##m##_TWO, m, m, 2, 0)
 #define OUTER_NAMES(m) [m] = {outer_##m##_ONE, outer_##m##_PART, outer_##m##_TWO}
 OUTER(1) OUTER(2) OUTER(3) OUTER(4) OUTER(5) OUTER(6)
 #if defined(__AVX512F__) || defined(__aarch64__)

@@ -311,7 +311,7 @@ INLINE void weights_back(int m, const winograd_backward_weights_args *a, weights
 static void accumulate(int64_t frequencies, int64_t count, weights_block blk, int64_t OC, const float *v, const float *w,
                        float *du, int first) {
     const int64_t panels = blk.end - blk.panel, v_w = padded(blk.nc), w_w = padded(panels * NR);
-    const pixels px = {1, 1, count, 0, 0, v_w, 0, 0, w_w};
+    const pixels px = {1, 1, count, 0, 0, v_w, 0, 0, w_w, 0};
     for (int64_t f = 0; f < frequencies; f++, v += count * v_w, w += count * w_w)
         for (int64_t p = 0; p < panels; p++, du += blk.nc * NR) {
             const int wide = OC - (blk.panel + p) * NR > VL;
