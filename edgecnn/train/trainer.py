@@ -53,7 +53,9 @@ class Trainer:
         self.states: dict[str, dict[str, np.ndarray]] = {}
         self.correct = 0
         self._plans: dict[tuple, tuple[Plan, TrainingGraph]] = {}
+        self._known: dict[str, np.ndarray] = {}  # parameters that plans and states were made for
         self._optimizer_of_plans = optimizer
+        self._classes_key: tuple[int, str] | None = None
 
     # ---- one step ----------------------------------------------------------------------------------------------
     def step(self, x: np.ndarray, y: np.ndarray) -> float:
@@ -100,19 +102,28 @@ class Trainer:
         return [known.get(name, x) for name in plan.graph.inputs]
 
     def _plan(self, graph: Graph, x: np.ndarray, y: np.ndarray, update: bool) -> tuple[Plan, TrainingGraph]:
+        self._follow(graph)
         self._check(graph, x, y)
-        trainable = self.model.trainable()
-        key = (id(graph), x.shape, update, tuple(trainable), get_num_threads(), self.gradient_norms,
+        key = (id(graph), x.shape, update, frozenset(self.model.frozen), get_num_threads(), self.gradient_norms,
                self.running_statistics)
-        if self.optimizer is not self._optimizer_of_plans:
-            self._plans.clear()
-            self._optimizer_of_plans = self.optimizer
         if key not in self._plans:
-            training = self._graph(graph, x.shape, trainable, update)
+            training = self._graph(graph, x.shape, self.model.trainable(), update)
             while len(self._plans) >= PLANS_KEPT:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = Plan(training.graph, get_num_threads()), training
         return self._plans[key]
+
+    def _follow(self, graph: Graph) -> None:
+        """Drops plans of another optimizer, and with the parameters that were replaced (a new head) their states too."""
+        replaced = [name for name, array in graph.params.items() if self._known.get(name, array) is not array]
+        if replaced or self.optimizer is not self._optimizer_of_plans:
+            self._plans.clear()
+            self._optimizer_of_plans = self.optimizer
+        if replaced:
+            self._classes_key = None
+        for name in replaced:
+            self.states.pop(name, None)
+        self._known.update(graph.params)
 
     def _graph(self, graph: Graph, shape: tuple[int, ...], trainable: list[str], update: bool) -> TrainingGraph:
         names = list(graph.inputs)
@@ -145,7 +156,7 @@ class Trainer:
 
     def _classes(self) -> int:
         key = id(self.model.graph), self.model.graph.outputs[0]
-        if getattr(self, "_classes_key", None) != key:
+        if self._classes_key != key:
             spec = next(iter(self.model.outputs.values()))
             self._classes_key, self._classes_count = key, int(spec.shape[1])
         return self._classes_count
@@ -170,6 +181,7 @@ class Trainer:
         return self._evaluate(self.model.graph, data)
 
     def _evaluate(self, graph: Graph, data: Iterable[tuple[np.ndarray, np.ndarray]]) -> Evaluation:
+        self._follow(graph)
         result = Evaluation(classes=self._classes() if self.loss == "cross_entropy" else 0)
         view = self.model if graph is self.model.graph else Model(graph, name=self.model.name)
         for x, y in data:

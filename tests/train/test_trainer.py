@@ -178,6 +178,25 @@ def test_bad_batches_are_refused(x, y, error, word):
     assert all(np.array_equal(v, before[k]) for k, v in net.state_dict().items())
 
 
+def test_a_new_head_is_trained():
+    """The trainer notices that a parameter was replaced: its plans, optimizer state and number of classes are new."""
+    x, y = batch()
+    model = Residual()
+    trainer = ec.Trainer(model, ec.optim.Momentum(lr=0.1))
+    trainer.step(x, y)
+    trainer.evaluate([(x, y)])
+    model.replace_head(3)
+    before = model.state_dict()
+    with pytest.raises(ec.DataError, match="classes 0 to 2"):
+        trainer.step(x, np.full(len(y), 4))
+    with pytest.raises(ec.DataError, match="classes 0 to 2"):
+        trainer.evaluate([(x, np.full(len(y), 4))])
+    trainer.step(x, y % 3)
+    after = model.state_dict()
+    assert after["fc.weight"].shape == (3, 48)
+    assert all((before[name] != after[name]).any() for name in ("fc.weight", "fc.bias", "conv1.weight"))
+
+
 def test_everything_frozen_is_an_error():
     net, (x, y) = network(), batch()
     net.freeze(until="fc")
