@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from . import _columns as columns
 from . import _depthwise as depthwise
 from . import _im2col as im2col
 from . import _winograd as winograd
-from ._convolution import Forward, Geometry, direct_backward_data, direct_backward_weights, direct_forward, streamed
+from ._convolution import (
+    Forward,
+    Geometry,
+    backward_data_cost,
+    direct_backward_data,
+    direct_backward_weights,
+    direct_forward,
+    streamed,
+)
 from .view import View
 
 
@@ -38,10 +47,6 @@ def forward_cost(ctx: Any, f: Forward) -> float:
     return streamed(ctx, f.flops, 4 * f.w.size)
 
 
-def backward_data_cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> float:
-    return streamed(ctx, 2 * dy.size * w.size // dy.shape[1], 4 * w.size)
-
-
 def backward_weights_cost(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) -> float:
     return 2 * dy.size * dw.size // dy.shape[1]
 
@@ -66,6 +71,7 @@ BACKWARD_DATA = [
     Algorithm("depthwise", depthwise.accepts_backward_data, none, depthwise.depthwise_backward_data),
     *both(winograd.accepts_backward_data, winograd.backward_data_cost, winograd.winograd_backward_data),
     Algorithm("direct", always, backward_data_cost, direct_backward_data),
+    Algorithm("columns", columns.accepts, columns.cost, columns.backward_data),
     Algorithm("im2col", always, oracle, im2col.im2col_backward_data)]
 BACKWARD_WEIGHTS = [
     Algorithm("depthwise", depthwise.accepts_backward_weights, none, depthwise.depthwise_backward_weights),

@@ -122,16 +122,17 @@ def streamed(ctx: Any, flops: float, nbytes: float) -> float:
 def columns_to_fold(ctx: Any, f: Forward) -> int:
     """How many neighbouring output pixels to compute as one with as many times the channels: few channels would leave most
     of a vector empty, and in memory they are the same. 1 if that saves nothing."""
-    groups, oc, _, _, kw = f.w.shape
-    lanes, stride = ctx.isa["lanes"], f.geometry.stride[1]
+    groups, oc = f.w.shape[:2]
     dense = all(v is None or v.strides[3] == oc and v.stride(1) == 1 for v in (f.y, f.r))
     if groups > 1 or f.geometry.dilation[1] > 1 or not dense:
         return 1
+    counts = (n for n in range(1, max(1, ctx.isa["nr"] // oc) + 1) if f.y.shape[3] % n == 0)
+    return min(counts, key=lambda n: fold_work(ctx, f, n))
 
-    def work(columns: int) -> float:  # vectors of products per output pixel
-        return -(-columns * oc // lanes) * (kw + (columns - 1) * stride) / columns
 
-    return min((n for n in range(1, max(1, ctx.isa["nr"] // oc) + 1) if f.y.shape[3] % n == 0), key=work)
+def fold_work(ctx: Any, f: Forward, columns: int) -> float:
+    """Vectors of products per output pixel, tap row and input channel, if so many pixels are computed as one."""
+    return -(-columns * f.w.shape[1] // ctx.isa["lanes"]) * (f.w.shape[4] + (columns - 1) * f.geometry.stride[1]) / columns
 
 
 def fold_columns(ctx: Any, f: Forward, columns: int) -> Forward:
@@ -299,6 +300,10 @@ def direct_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -
     for pixels, rows, cols, sub in phases(ctx, w, dx, geo):
         part = weights.slice(3, *rows.taps).slice(4, *cols.taps)
         direct_forward(ctx, Forward(dy, part, None, None, pixels, sub))
+
+
+def backward_data_cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> float:
+    return streamed(ctx, 2 * dy.size * w.size // dy.shape[1], 4 * w.size)
 
 
 def phases(ctx: Any, w: View, dx: View, geo: Geometry) -> Iterator[tuple[View, Phase, Phase, Geometry]]:
