@@ -294,12 +294,40 @@ def direct_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -
 
     Where dy has a single row or column its stride does not matter; that of the kernel's size gives each row of dx its own
     phase with a single tap, not a whole kernel of which all but one tap fall outside dy."""
+    if covers_picture(dy, w, dx, geo):
+        picture_backward_data(ctx, dy, w, dx)
+        return
     span_h, span_w = ((k - 1) * d + 1 for k, d in zip(w.shape[3:], geo.dilation, strict=True))
     geo = replace(geo, stride=(span_h if dy.shape[2] == 1 else geo.stride[0], span_w if dy.shape[3] == 1 else geo.stride[1]))
     weights = w.transpose((0, 2, 1, 3, 4))
     for pixels, rows, cols, sub in phases(ctx, w, dx, geo):
         part = weights.slice(3, *rows.taps).slice(4, *cols.taps)
         direct_forward(ctx, Forward(dy, part, None, None, pixels, sub))
+
+
+def covers_picture(dy: View, w: View, dx: View, geo: Geometry) -> bool:
+    """Whether the kernel lies on a picture of several pixels once, tap on pixel: a fully connected layer."""
+    plain = w.shape[0] == 1 and geo.pad == (0, 0) and geo.dilation == (1, 1)
+    return plain and dy.shape[2:] == (1, 1) and w.shape[3:] == dx.shape[2:] != (1, 1) and flat_weights(w) is not None
+
+
+def flat_weights(w: View) -> View | None:
+    """Weights of one group on their transposed way: all inputs, as they lie, as output channels of a pointwise convolution."""
+    flat = w.reshape((1, w.shape[1], math.prod(w.shape[2:]), 1, 1))
+    return flat and flat.transpose((0, 2, 1, 3, 4))
+
+
+def picture_backward_data(ctx: Any, dy: View, w: View, dx: View) -> None:
+    """One matrix product in the order of the weights, whose result is then turned; in blocks of channels whose packed weights
+    stay in the L2."""
+    (n, c, h, width), oc = dx.shape, w.shape[1]
+    flat = ctx.temp((n, dx.size // n, 1, 1))
+    step = max(1, 2 * ctx.isa["x_block_bytes"] // (4 * oc * h * width))
+    for first in range(0, c, step):
+        last = min(c, first + step)
+        y = flat.slice(1, first * h * width, last * h * width)
+        direct_forward(ctx, Forward(dy, flat_weights(w.slice(2, first, last)), None, None, y, Geometry()))
+    ctx.copy(replace(flat, shape=dx.shape, strides=row_major(dx.shape)), dx)
 
 
 def backward_data_cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> float:

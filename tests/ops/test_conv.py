@@ -139,6 +139,7 @@ SPECIAL = [
     Case(cg=4, ocg=16, size=(2, 3), kernel=(5, 7), pads=(2, 3, 2, 3)),  # larger than the picture
     Case(cg=5, ocg=33, size=(9, 10), kernel=(1, 1), strides=(2, 3)),  # smaller than the stride
     Case(cg=17, ocg=70, size=(6, 5), kernel=(6, 5)),  # a fully connected layer
+    Case(n=2, cg=200, ocg=210, size=(2, 5), kernel=(2, 5)),  # and one whose weights are taken in blocks
     Case(n=3, cg=31, ocg=65, size=(4, 9), kernel=(1, 1)),
     Case(n=2, cg=3, ocg=20, size=(17, 19), kernel=(7, 7), strides=(2, 2), pads=(3, 3, 3, 3)),
     Case(cg=16, ocg=32, size=(12, 11), pads=(0, 2, 3, 1), lo=0.0),
