@@ -82,13 +82,21 @@ DEFINE(pool) {
     }
 }
 
+/* What a gradient goes through: everything, or only what came from values between lo and hi. */
+typedef struct {
+    int narrow;
+    float lo, hi;
+} gate;
+
 /* Adds dy of one window of KH x KW taps to dx: to every tap times scale, or to the first maximum in row-major order (of NaNs,
- * which count as larger than all, to the last). Only tap rows [k0, k1) of dx are touched. alone: no other window has these
- * taps, so there is nothing to add to. */
+ * which count as larger than all, to the last), if the gate lets it through. Only tap rows [k0, k1) of dx are touched.
+ * alone: no other window has these taps, so there is nothing to add to. */
 INLINE void route(int average, int alone, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh, int64_t xw,
-                  float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, int64_t n) {
+                  float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, gate through, int64_t n) {
     vi best = {0};
-    if (!average) {
+    vf g = get(dy, n);
+    if (average) g *= scale;
+    else {
         vf m = splat(-INFINITY);
         for (int64_t kh = 0; kh < KH; kh++)
             for (int64_t kw = 0; kw < KW; kw++) {
@@ -97,8 +105,8 @@ INLINE void route(int average, int alone, int64_t KH, int64_t KW, int64_t k0, in
                 m = blend(take, v, m);
                 best = (vi)blend(take, (vf)((vi){0} + (int32_t)(kh * KW + kw)), (vf)best);
             }
+        if (through.narrow) g = blend((m > through.lo) & (m < through.hi), g, splat(0));
     }
-    const vf g = average ? get(dy, n) * scale : get(dy, n);
     for (int64_t kh = 0; kh < KH; kh++)
         for (int64_t kw = 0; kw < KW && kh >= k0 && kh < k1; kw++) {
             float *p = dx + kh * dxh + kw * dxw;
@@ -109,11 +117,12 @@ INLINE void route(int average, int alone, int64_t KH, int64_t KW, int64_t k0, in
 
 /* The same for C channels. */
 INLINE void route_pixel(int average, int alone, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh,
-                        int64_t xw, float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, int64_t C) {
+                        int64_t xw, float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, gate through,
+                        int64_t C) {
     int64_t c = 0;
     for (; c + VL <= C; c += VL)
-        route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, VL);
-    if (c < C) route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, C - c);
+        route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, through, VL);
+    if (c < C) route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, through, C - c);
 }
 
 static void zero_rows(float *dx, const int64_t *s, int64_t from, int64_t to, int64_t W, int64_t C) {
@@ -126,6 +135,7 @@ static void zero_rows(float *dx, const int64_t *s, int64_t from, int64_t to, int
  * how rows are shared. Rows are zeroed just before the first window reaches them. */
 INLINE void band(int average, const pool_backward_args *a, int64_t n, int64_t h0, int64_t h1) {
     const int64_t *s = a->stride, *pad = a->pad, *d = a->dilation;
+    const gate through = {a->narrow, (float)a->lo, (float)a->hi};
     const int alone = s[0] > (a->KH - 1) * d[0] && s[1] > (a->KW - 1) * d[1];
     const float *x_n = average ? 0 : a->x + n * a->x_s[0];
     float *dx_n = a->dx + n * a->dx_s[0];
@@ -152,12 +162,12 @@ INLINE void band(int average, const pool_backward_args *a, int64_t n, int64_t h0
             const int64_t xh = average ? 0 : a->x_s[1] * d[0], xw = average ? 0 : a->x_s[2] * d[1];
             const int64_t dxh = a->dx_s[1] * d[0], dxw = a->dx_s[2] * d[1];
             if (average || k0 || k1 < th.n)
-                route_pixel(average, alone, th.n, tw.n, k0, k1, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+                route_pixel(average, alone, th.n, tw.n, k0, k1, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
             else if (!alone && th.n == 3 && tw.n == 3)
-                route_pixel(0, 0, 3, 3, 0, 3, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+                route_pixel(0, 0, 3, 3, 0, 3, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
             else if (alone && th.n == 2 && tw.n == 2)
-                route_pixel(0, 1, 2, 2, 0, 2, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
-            else route_pixel(0, alone, th.n, tw.n, 0, th.n, x, xh, xw, dx, dxh, dxw, dy, scale, a->C);
+                route_pixel(0, 1, 2, 2, 0, 2, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
+            else route_pixel(0, alone, th.n, tw.n, 0, th.n, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
         }
     }
     zero_rows(dx_n, a->dx_s, zeroed, h1, a->W, a->C);

@@ -13,7 +13,7 @@ from ..errors import ModelError, ShapeError
 from ..ops import TensorSpec
 from .autodiff import depends_on, differentiate
 from .ir import Graph, specialise
-from .passes import dead_code, optimise
+from .passes import dead_code, fuse_gate, optimise
 from .recompute import recompute
 
 LOSSES = {"cross_entropy": ("SoftmaxCrossEntropy", "int64"), "mse": ("MeanSquaredError", "float32")}
@@ -108,6 +108,7 @@ def loss_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]], trainable: l
     g = optimise(g)
     forward = len(g.nodes)
     grads = differentiate(g, g.outputs[0], [p for p in trainable if p in g.params])
+    fuse_gate.run(g)
     recompute(g, forward)
     g.sort()
     g.verify()

@@ -312,14 +312,14 @@ def covers_picture(dy: View, w: View, dx: View, geo: Geometry) -> bool:
 
 
 def flat_weights(w: View) -> View | None:
-    """Weights of one group on their transposed way: all inputs, as they lie, as output channels of a pointwise convolution."""
+    """Weights of one group on their way back: all inputs, as they lie, as output channels of a pointwise convolution."""
     flat = w.reshape((1, w.shape[1], math.prod(w.shape[2:]), 1, 1))
     return flat and flat.transpose((0, 2, 1, 3, 4))
 
 
 def picture_backward_data(ctx: Any, dy: View, w: View, dx: View) -> None:
-    """One matrix product in the order of the weights, whose result is then turned; in blocks of channels whose packed weights
-    stay in the L2."""
+    """One matrix product in the order of the weights, whose result is then turned; in blocks of channels whose packed
+    weights stay in the L2."""
     (n, c, h, width), oc = dx.shape, w.shape[1]
     flat = ctx.temp((n, dx.size // n, 1, 1))
     step = max(1, 2 * ctx.isa["x_block_bytes"] // (4 * oc * h * width))

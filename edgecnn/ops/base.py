@@ -180,6 +180,18 @@ class Op:
         """(lo, hi) if the node is y = min(max(x, lo), hi): a producer may do it in its epilogue."""
         return None
 
+    def last_clamp(self, node: Node) -> tuple[float, float] | None:
+        """(lo, hi) if the node ends with a clamp whose gradient is a ClampBackward of its output."""
+        return self.as_clamp(node)
+
+    def as_gate(self, node: Node) -> tuple[str, float, float] | None:
+        """(y, lo, hi) if the node is the gradient of a clamp with result y: its first input where lo < y < hi, else 0."""
+        return None
+
+    def absorb_gate(self, g, node: Node, y: str, lo: float, hi: float) -> bool:
+        """Takes a following gradient of a clamp into this node; whether it did."""
+        return False
+
     def as_channel_affine(self, g, node: Node) -> tuple[np.ndarray, np.ndarray] | None:
         """float64 (scale, shift) per channel if the node is y = x * scale + shift with constants, else None."""
         return None

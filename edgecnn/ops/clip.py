@@ -4,6 +4,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ._elementwise import Activation
+from .relu import clamp_gradient
 
 INF = float("inf")
 
@@ -36,4 +37,4 @@ class Clip(Activation):
 
     def gradient(self, g, node, dy, needs):
         lo, hi = self.coefficients(node)
-        return [g.emit("ClampBackward", [dy[0], node.outputs[0]], lo=lo, hi=hi)]
+        return [clamp_gradient(g, dy[0], node.outputs[0], lo, hi)]

@@ -12,6 +12,7 @@ from ._algorithms import BACKWARD_DATA, BACKWARD_WEIGHTS, FORWARD, choose
 from ._winograd import suits
 from .axis_map import map_axis
 from .base import REQUIRED, Node, Op, Rows, TensorSpec
+from .relu import clamp_gradient
 from .reshape import reshape_to
 from .view import row_major
 
@@ -125,8 +126,8 @@ class Conv(Op):
 
     def gradient(self, g, node, dy, needs):
         dz, y = dy[0], node.outputs[0]
-        if self.attr(node, "lo") > -INF or self.attr(node, "hi") < INF:
-            dz = g.emit("ClampBackward", [dz, y], lo=self.attr(node, "lo"), hi=self.attr(node, "hi"))
+        if bounds := self.last_clamp(node):
+            dz = clamp_gradient(g, dz, y, *bounds)
         x, w = node.inputs[0], node.inputs[1]
         attrs = {k: v for k, v in node.attrs.items() if k not in ("lo", "hi")}
         grads: list[str | None] = [None] * len(node.inputs)
@@ -142,6 +143,10 @@ class Conv(Op):
             else:
                 grads[i] = dz
         return grads
+
+    def last_clamp(self, node):
+        lo, hi = self.attr(node, "lo"), self.attr(node, "hi")
+        return (lo, hi) if lo > -INF or hi < INF else None
 
     def output_axes(self, node):
         return {"W": 0, "B": 0}

@@ -12,7 +12,7 @@ from ..errors import ShapeError, UnsupportedError
 from ._convolution import as_row, flat_pixels
 from ._elementwise import map_views
 from .base import REQUIRED, Node, Op, Rows, TensorSpec
-from .conv import padding, planes_of, volume_of
+from .conv import INF, padding, planes_of, volume_of
 from .reshape import reshape_to
 from .view import Arg, View
 
@@ -316,20 +316,29 @@ class GlobalAveragePool(GlobalPool):
 
 
 class PoolBackward(Op):
-    """dX of a pooling, of which X is needed for maxima only; `shape` is that of X."""
+    """dX of a pooling, of which X is needed for maxima only; `shape` is that of X. Of maxima also dX where lo < X < hi, else
+    0: a window gives to its maximum alone, so that this says what goes through."""
 
     name = "PoolBackward"
     onnx = False
     inputs = ("dY", "X?")
-    attrs = {"shape": REQUIRED, "window": REQUIRED, "average": REQUIRED, "count_include_pad": 0}
+    attrs = {"shape": REQUIRED, "window": REQUIRED, "average": REQUIRED, "count_include_pad": 0, "lo": -INF,
+             "hi": INF}
     no_gradient = "second derivatives are not built"
 
     def infer(self, node, inputs):
         return [TensorSpec(tuple(node.attrs["shape"]))]
 
+    def absorb_gate(self, g, node, y, lo, hi):
+        if node.attrs["average"] or y != node.inputs[1]:
+            return False
+        node.attrs.update(lo=lo, hi=hi)
+        return True
+
     def lower(self, ctx, node):
-        average = node.attrs["average"]
+        average, lo, hi = node.attrs["average"], self.attr(node, "lo"), self.attr(node, "hi")
         dy, dx = ctx.image(node.inputs[0]), ctx.output(node.outputs[0])
         ctx.emit("pool_backward", 4 * (dy.size + dx.size), dy=dy.nhw, dx=dx.nhw,
                  x=None if average else ctx.image(node.inputs[1]).nhw, average=average,
-                 include_pad=self.attr(node, "count_include_pad"), **geometry(dx.shape, node.attrs["window"]))
+                 include_pad=self.attr(node, "count_include_pad"), narrow=lo > -INF or hi < INF, lo=lo, hi=hi,
+                 **geometry(dx.shape, node.attrs["window"]))

@@ -1,9 +1,23 @@
 """Relu, and the gradient of everything that clamps."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from ._elementwise import Activation, ActivationBackward
 from .base import REQUIRED
 
 INF = float("inf")
+
+
+def clamp_gradient(g: Any, dy: str, y: str, lo: float, hi: float) -> str:
+    """Emits the gradient of a clamp whose result is y; dy itself if it is a part of one that Concat has taken of all."""
+    producers = g.producers()
+    piece = producers.get(dy)
+    whole = producers.get(piece.inputs[0]) if piece is not None and piece.op == "Slice" else None
+    if whole is not None and whole.op == ClampBackward.name and y in producers[whole.inputs[1]].inputs:
+        return dy
+    return g.emit(ClampBackward.name, [dy, y], lo=lo, hi=hi)
 
 
 class Relu(Activation):
@@ -19,7 +33,7 @@ class Relu(Activation):
         return 0.0, INF
 
     def gradient(self, g, node, dy, needs):
-        return [g.emit("ClampBackward", [dy[0], node.outputs[0]], lo=0.0, hi=INF)]
+        return [clamp_gradient(g, dy[0], node.outputs[0], 0.0, INF)]
 
 
 class ClampBackward(ActivationBackward):
@@ -31,3 +45,6 @@ class ClampBackward(ActivationBackward):
 
     def coefficients(self, node):
         return self.attr(node, "lo"), self.attr(node, "hi")
+
+    def as_gate(self, node):
+        return node.inputs[1], *self.coefficients(node)
