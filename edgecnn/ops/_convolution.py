@@ -294,8 +294,9 @@ def direct_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -
 
     Where dy has a single row or column its stride does not matter; that of the kernel's size gives each row of dx its own
     phase with a single tap, not a whole kernel of which all but one tap fall outside dy."""
-    if covers_picture(dy, w, dx, geo):
-        picture_backward_data(ctx, dy, w, dx)
+    flat = flat_weights(w) if covers_picture(dy, w, dx, geo) else None
+    if flat is not None:
+        picture_backward_data(ctx, dy, flat, dx)
         return
     span_h, span_w = ((k - 1) * d + 1 for k, d in zip(w.shape[3:], geo.dilation, strict=True))
     geo = replace(geo, stride=(span_h if dy.shape[2] == 1 else geo.stride[0], span_w if dy.shape[3] == 1 else geo.stride[1]))
@@ -308,7 +309,7 @@ def direct_backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -
 def covers_picture(dy: View, w: View, dx: View, geo: Geometry) -> bool:
     """Whether the kernel lies on a picture of several pixels once, tap on pixel: a fully connected layer."""
     plain = w.shape[0] == 1 and geo.pad == (0, 0) and geo.dilation == (1, 1)
-    return plain and dy.shape[2:] == (1, 1) and w.shape[3:] == dx.shape[2:] != (1, 1) and flat_weights(w) is not None
+    return plain and dy.shape[2:] == (1, 1) and w.shape[3:] == dx.shape[2:] != (1, 1)
 
 
 def flat_weights(w: View) -> View | None:
@@ -318,15 +319,14 @@ def flat_weights(w: View) -> View | None:
 
 
 def picture_backward_data(ctx: Any, dy: View, w: View, dx: View) -> None:
-    """One matrix product in the order of the weights, whose result is then turned; in blocks of channels whose packed
-    weights stay in the L2."""
-    (n, c, h, width), oc = dx.shape, w.shape[1]
-    flat = ctx.temp((n, dx.size // n, 1, 1))
-    step = max(1, 2 * ctx.isa["x_block_bytes"] // (4 * oc * h * width))
-    for first in range(0, c, step):
-        last = min(c, first + step)
-        y = flat.slice(1, first * h * width, last * h * width)
-        direct_forward(ctx, Forward(dy, flat_weights(w.slice(2, first, last)), None, None, y, Geometry()))
+    """One matrix product in the order of the weights, whose result is then turned; in blocks whose packed weights stay
+    in the L2. w as flat_weights gives them."""
+    _, size, oc, _, _ = w.shape
+    flat = ctx.temp((dx.shape[0], size, 1, 1))
+    step = max(ctx.isa["nr"], 2 * ctx.isa["x_block_bytes"] // (4 * oc) // ctx.isa["nr"] * ctx.isa["nr"])
+    for first in range(0, size, step):
+        last = min(size, first + step)
+        direct_forward(ctx, Forward(dy, w.slice(1, first, last), None, None, flat.slice(1, first, last), Geometry()))
     ctx.copy(replace(flat, shape=dx.shape, strides=row_major(dx.shape)), dx)
 
 
