@@ -258,10 +258,10 @@ INLINE cut cut_of(int64_t KH, int64_t taps, int64_t run) {
     return (cut){ceil_div(KH, rows), taps, ceil_div(run, MR), rows};
 }
 
-/* The tiles [begin, end) of one block, counted over (panel, kh, run, k0) of group g. */
+/* The tiles [begin, end) of one block, counted over (panel, kh, run, k0) of group g; to is the group's dw. */
 static void outer_block(const conv_backward_weights_args *a, window win, block blk, int64_t images, int64_t g, range t,
-                        int first) {
-    const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
+                        float *to, int first) {
+    const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups;
     const tap_grid grid = grid_of(win, Cg, a->KH, a->KW, a->stride, a->dilation);
     const cut parts = cut_of(a->KH, grid.taps, grid.run);
     const pixels px = {images, blk.rows, blk.cols, win.n, a->stride[0] * win.h, grid.pixel,
@@ -272,7 +272,7 @@ static void outer_block(const conv_backward_weights_args *a, window win, block b
         const int64_t panel = i / parts.tiles / parts.taps / parts.tap_rows, nc = min64(NR, OCg - panel * NR);
         const float *x = win.origin + kh * grid.h + tap * grid.w + k0;
         const float *dy = a->dy + blk.n * a->dy_s[0] + blk.oh * a->dy_s[1] + blk.ow * a->dy_s[2] + g * OCg + panel * NR;
-        float *dw = a->dw + ((((g * panels + panel) * a->KH + kh) * grid.taps + tap) * grid.run + k0) * NR;
+        float *dw = to + (((panel * a->KH + kh) * grid.taps + tap) * grid.run + k0) * NR;
         const outer_fn *run = parts.rows > 1 && kh + 1 < a->KH ? outer_taps[grid.run] : outers[min64(MR, grid.run - k0)];
         run[outer_width(nc)](x, dy, &px, dw, nc, first);
     }
@@ -337,9 +337,9 @@ static void pointwise_weights(const conv_backward_weights_args *a, int tid, int 
 }
 
 /* dw = sum over output pixels of x (x) dy, in the packed layout of the weights.
- * x as in conv_direct; dy (N, OC, OH, OW) channels-last. Threads share the tiles of dw; each walks over all pixels in
- * blocks of `images` x rows x cols (which fix the order of summation). With `channels`, for 1x1 kernels: see
- * pointwise_weights. ws: ws_thread floats per thread. */
+ * x as in conv_direct; dy (N, OC, OH, OW) channels-last. The images are taken in `parts`, each with a dw of its own. Threads
+ * share the tiles of all; each walks over a part's pixels in blocks of `images` x rows x cols (which fix the order of
+ * summation). With `channels`, for 1x1 kernels in one part: see pointwise_weights. ws: ws_thread floats per thread. */
 DEFINE(conv_backward_weights) {
     if (a->channels) {
         pointwise_weights(a, tid, nthreads);
@@ -349,23 +349,26 @@ DEFINE(conv_backward_weights) {
     const int64_t run = a->dilation[1] == 1 && (a->pack || a->x_s[2] == Cg || a->KW == 1) ? a->KW * Cg : Cg;
     const cut parts = cut_of(a->KH, a->KW * Cg / run, run);
     const int64_t per_group = panels * parts.tap_rows * parts.taps * parts.tiles;
-    const range mine = share(a->groups * per_group, tid, nthreads);
+    const range mine = share(a->parts * a->groups * per_group, tid, nthreads);
     float *ws = a->ws + tid * a->ws_thread;
-    for (int64_t g = mine.begin / per_group; g * per_group < mine.end; g++) {
-        const range t = {max64(0, mine.begin - g * per_group), min64(per_group, mine.end - g * per_group)};
+    for (int64_t i = mine.begin / per_group; i * per_group < mine.end; i++) {
+        const range t = {max64(0, mine.begin - i * per_group), min64(per_group, mine.end - i * per_group)};
+        const range part = share(a->N, (int)(i / a->groups), (int)a->parts);
+        const int64_t g = i % a->groups;
+        float *dw = a->dw + i * panels * a->KH * a->KW * Cg * NR;
         const source in = {a->x + g * Cg * a->x_s[3], a->x_s, a->H, a->W, Cg};
         int first = 1;
-        for (int64_t n = 0; n < a->N; n += a->images)
+        for (int64_t n = part.begin; n < part.end; n += a->images)
             for (int64_t row = 0; row < a->OH; row += a->rows)
                 for (int64_t col = 0; col < a->OW; col += a->cols, first = 0) {
                     const block blk = {n, row, col, min64(a->rows, a->OH - row), min64(a->cols, a->OW - col)};
-                    const int64_t images = min64(a->images, a->N - n);
+                    const int64_t images = min64(a->images, part.end - n);
                     const int64_t h0 = row * a->stride[0] - a->pad[0], w0 = col * a->stride[1] - a->pad[1];
                     const int64_t rows = (blk.rows - 1) * a->stride[0] + (a->KH - 1) * a->dilation[0] + 1;
                     const int64_t cols = (blk.cols - 1) * a->stride[1] + (a->KW - 1) * a->dilation[1] + 1;
                     const window win = a->pack ? pack_window(ws, in, n, images, h0, rows, w0, cols)
                                                : in_place(in, n, h0, w0);
-                    outer_block(a, win, blk, images, g, t, first);
+                    outer_block(a, win, blk, images, g, t, dw, first);
                 }
     }
 }

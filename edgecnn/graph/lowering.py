@@ -19,7 +19,7 @@ from .ir import Graph
 
 ITEM = {"float32": 4, "int64": 8}
 C_TYPES = {"float": "float32", "int64_t": "int64"}
-SERIAL_BELOW = 500_000  # FLOPs or half bytes: some 3 us on a fast core, less than waking and joining a second one pays
+SERIAL_BELOW = 200_000  # FLOPs or half bytes: one to five us on a fast core; a second one must be woken and joined
 
 
 SERIAL = Lane(0, 0)  # of little work

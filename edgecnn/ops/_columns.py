@@ -44,7 +44,7 @@ def backward_data(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> None:
     flat = ctx.prepare(w, "taps", taps * oc, write)
     shape = (1, taps, oc, 1, 1)
     weights = View(flat.buffer, shape, row_major(shape), flat.offset)
-    step = max(1, ctx.isa["x_block_bytes"] // (4 * oh * ow * taps))
+    step = max(1, ctx.threads * ctx.isa["x_block_bytes"] // (4 * oh * ow * taps))
     for first in range(0, n, step):
         images = dy.slice(0, first, min(n, first + step))
         columns = ctx.temp((images.shape[0], taps, oh, ow))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ._reduce import sum_axes
 from .view import View, row_major
 
 INF = float("inf")
@@ -369,6 +370,7 @@ def phase(k: int, a: int, axis: int, geo: Geometry) -> Phase | None:
                  step * dilation // stride)
 
 
+PARTS = 4  # of a batch, with sums of their own where these are small: few tiles cannot be shared evenly by threads
 PIXELS_PER_BLOCK = 384  # of dy that one pass over the tiles of dw reads: amortises loading and storing the tiles
 
 
@@ -408,11 +410,17 @@ def direct_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry
         channels, panels = weights_block(ctx, cg, ocg, ctx.isa["x_block_bytes"] // 2, groups, ctx.threads)
         images, rows, cols = 1, 1, min(PIXELS_PER_BLOCK, n * oh * ow)
         ws_thread = cols * (-(-channels // ctx.isa["mr"]) * strip(ctx) + panels * nr)
-    packed = ctx.temp((groups * -(-ocg // nr) * nr * cg * kh * kw,))
+    size = groups * -(-ocg // nr) * nr * cg * kh * kw
+    parts = 1 if channels or 8 * PARTS * size > ctx.isa["x_block_bytes"] else min(n, PARTS)
+    packed = ctx.temp((parts, size))
     ctx.emit(
         "conv_backward_weights", 2 * dy.size * cg * kh * kw, x=x.arg(0, 2, 3, 1), dy=dy.nhw, dw=packed,
         ws=ctx.temp((ws_thread * ctx.threads,)) if ws_thread else None, N=n, C=c, H=h, W=width, OC=groups * ocg, OH=oh,
         OW=ow, KH=kh, KW=kw, stride=geo.stride, pad=geo.pad, dilation=geo.dilation, groups=groups, pack=pack, images=images,
-        rows=rows, cols=cols, channels=channels, panels=panels, ws_thread=ws_thread)
+        rows=rows, cols=cols, channels=channels, panels=panels, parts=parts, ws_thread=ws_thread)
+    if parts > 1:
+        total = ctx.temp((size,))
+        sum_axes(ctx, packed, total, {0})
+        packed = total
     ctx.emit("conv_unpack_weights", 2 * dw.size, packed=packed, w=dw.arg(0, 1, 2, 3, 4), OC=groups * ocg, C=c, KH=kh,
              KW=kw, groups=groups)

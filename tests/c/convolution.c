@@ -121,19 +121,20 @@ static void test_backward_weights(const problem *p, int pack) {
     const int64_t images = between(1, s->N), rows = between(1, s->OH), cols = between(1, s->OW);
     const int64_t channels = s->KH * s->KW == 1 && !pack ? between(1, p->Cg) : 0, panels = between(1, p->panels);
     const int64_t strips = cols * (channels + isa->mr) * (isa->mr + isa->lanes) + cols * panels * isa->nr;
-    const int64_t ws = channels ? strips : images * window_size(p, rows, cols);
+    const int64_t ws = channels ? strips : images * window_size(p, rows, cols), parts = channels ? 1 : between(1, s->N);
     const int64_t size = s->groups * p->panels * isa->nr * p->Cg * s->KH * s->KW;
     float *x = floats(p->nx), *dy = floats(p->ny), *dw = floats(p->nw);
-    conv_backward_weights_args a = {.x = x, .dy = dy, .dw = floats(size), .ws = floats(3 * ws), .N = s->N, .C = s->C,
+    conv_backward_weights_args a = {.x = x, .dy = dy, .dw = floats(parts * size), .ws = floats(3 * ws), .N = s->N, .C = s->C,
                                     .H = s->H, .W = s->W, .OC = s->OC, .OH = s->OH, .OW = s->OW, .KH = s->KH,
                                     .KW = s->KW, .groups = s->groups, .pack = pack, .images = images, .rows = rows,
-                                    .cols = cols, .channels = channels, .panels = panels, .ws_thread = ws};
+                                    .cols = cols, .channels = channels, .panels = panels, .parts = parts, .ws_thread = ws};
     memcpy(a.x_s, p->x_s, sizeof a.x_s);
     memcpy(a.dy_s, p->y_s, sizeof a.dy_s);
     memcpy(a.stride, s->stride, sizeof a.stride);
     memcpy(a.pad, s->pad, sizeof a.pad);
     memcpy(a.dilation, s->dilation, sizeof a.dilation);
     run("conv_backward_weights", &a);
+    for (int64_t i = size; i < parts * size; i++) a.dw[i % size] += a.dw[i];
     conv_unpack_weights_args unpack = {.packed = a.dw, .w = dw, .OC = s->OC, .C = s->C, .KH = s->KH, .KW = s->KW,
                                        .groups = s->groups};
     memcpy(unpack.w_s, p->w_s, sizeof unpack.w_s);

@@ -89,8 +89,9 @@ static int64_t divisor(const geometry *s, int64_t oh, int64_t ow, int include_pa
     return taps ? taps : 1;
 }
 
-/* x holds few different numbers, so that maxima tie: the first tap gets the gradient. */
-static void test_pool(geometry s, int average, int include_pad) {
+/* x holds few different numbers, so that maxima tie: the first tap gets the gradient. narrow: only what came from values
+ * between lo and hi. */
+static void test_pool(geometry s, int average, int include_pad, int narrow) {
     const int64_t nx = s.N * s.H * s.W * s.C, ny = s.N * s.OH * s.OW * s.C;
     float *x = floats(nx), *dy = floats(ny);
     double *y = doubles(ny), *dx = doubles(nx), *from = doubles(ny);
@@ -107,11 +108,12 @@ static void test_pool(geometry s, int average, int include_pad) {
         else if (x[xi] > y[yi]) y[yi] = x[xi], from[yi] = (double)xi;
     })
     for (int64_t i = 0; i < ny; i++) {
-        if (from[i] >= 0) dx[(int64_t)from[i]] += dy[i];
+        if (from[i] >= 0 && (!narrow || (y[i] > -1 && y[i] < 2))) dx[(int64_t)from[i]] += dy[i];
         if (isinf(y[i])) expect(a.y[i] == y[i], "the maximum over nothing is -inf"), a.y[i] = 0, y[i] = 0;
     }
     close_to(average ? "average pool" : "maximum pool", a.y, y, ny, 1e-5);
-    pool_backward_args b = {.dy = dy, .x = x, .dx = floats(nx), .N = s.N, .average = average, .include_pad = include_pad};
+    pool_backward_args b = {.dy = dy, .x = x, .dx = floats(nx), .N = s.N, .average = average, .include_pad = include_pad,
+                            .narrow = narrow, .lo = -1, .hi = 2};
     GEOMETRY(b, s);
     image_strides(b.dy_s, s.OH, s.OW, s.C);
     image_strides(b.x_s, s.H, s.W, s.C);
@@ -181,8 +183,8 @@ static void test_global_average(int64_t N, int64_t C, int64_t H, int64_t W) {
 void test_pooling(void) {
     for (int i = 0; i < SHAPES; i++) {
         geometry s = random_geometry(1);
-        test_pool(s, 0, 0);
-        test_pool(s, 1, i % 2);
+        test_pool(s, 0, 0, i % 2);
+        test_pool(s, 1, i % 2, 0);
         test_max_indices(s, i % 2);
         test_axis_map(between(1, 4), between(1, 9), between(1, 39), between(1, 40), i % 2);
         test_global_average(s.N, between(1, 150), s.H, s.W);
@@ -212,6 +214,22 @@ static void test_columns(geometry s) {
     end();
 }
 
+/* What each output pixel gives to its taps, summed where they fall: of stride 1. */
+static void test_sum_columns(geometry s) {
+    STRIDES(s.stride, {1, 1}), STRIDES(s.dilation, {1, 1});
+    s.OH = s.H + s.pad[0] + s.pad[2] - s.KH + 1, s.OW = s.W + s.pad[1] + s.pad[3] - s.KW + 1;
+    const int64_t nx = s.N * s.H * s.W * s.C, taps = s.KH * s.KW;
+    float *columns = floats(s.N * s.OH * s.OW * taps * s.C);
+    double *dx = doubles(nx);
+    sum_columns_args a = {.columns = columns, .dx = floats(nx), .N = s.N, .C = s.C, .H = s.H, .W = s.W, .OH = s.OH,
+                          .OW = s.OW, .KH = s.KH, .KW = s.KW, .pad = {s.pad[0], s.pad[1]}};
+    image_strides(a.dx_s, s.H, s.W, s.C);
+    run("sum_columns", &a);
+    FOR_TAPS(s, dx[xi] += columns[yi / s.C * taps * s.C + wi];)
+    close_to("sum_columns", a.dx, dx, nx, 1e-5);
+    end();
+}
+
 static void test_gemm(int64_t batch, int64_t M, int64_t N, int64_t K, int transposed) {
     float *x = floats(batch * M * K), *y = floats(batch * K * N), *bias = floats(N), *r = floats(batch * M * N);
     double *want = doubles(batch * M * N);
@@ -233,6 +251,7 @@ static void test_gemm(int64_t batch, int64_t M, int64_t N, int64_t K, int transp
 void test_im2col(void) {
     for (int i = 0; i < SHAPES; i++) {
         test_columns(random_geometry(1));
+        test_sum_columns(random_geometry(1));
         test_gemm(between(1, 3), between(1, 20), between(1, 40), between(1, 50), i % 2);
     }
 }
