@@ -55,22 +55,23 @@ INLINE void add_pixels(int second, int count, const float *x, int64_t step, int6
     }
 }
 
-/* Of a block of pixels of at most GROUP channels, the float mean as pivot, then the sums of (x - pivot) and of
- * (x - pivot)^2: nothing cancels. The block lies in cache for the second walk. Merged into the mean and the sum of squared
- * deviations of the `count` pixels before it (Chan, Golub and LeVeque 1979). */
+/* Of a block of pixels of at most GROUP channels the sums of (x - pivot) and of (x - pivot)^2, merged into the mean and the
+ * sum of squared deviations of the `count` pixels before it (Chan, Golub and LeVeque 1979). The pivot is the mean of those:
+ * what cancels if this block's lies elsewhere is no more than what the distance adds to the result. The first block walks
+ * twice, for its own mean. */
 static void block_statistics(const float *x, int64_t step, int64_t pixels, int64_t C, int64_t count, double *mean,
                              double *m2) {
     float pivot[GROUP] = {0}, d[GROUP] = {0}, q[GROUP] = {0};
     int64_t i = 0;
-    for (; i + AT_ONCE <= pixels; i += AT_ONCE) add_pixels(0, AT_ONCE, x + i * step, step, C, pivot, d, q);
-    for (; i < pixels; i++) add_pixels(0, 1, x + i * step, step, C, pivot, d, q);
-    for (int64_t c = 0; c < C; c++) pivot[c] *= 1.0f / (float)pixels;
+    for (; !count && i + AT_ONCE <= pixels; i += AT_ONCE) add_pixels(0, AT_ONCE, x + i * step, step, C, pivot, d, q);
+    for (; !count && i < pixels; i++) add_pixels(0, 1, x + i * step, step, C, pivot, d, q);
+    for (int64_t c = 0; c < C; c++) pivot[c] = count ? (float)mean[c] : pivot[c] * (1.0f / (float)pixels);
     for (i = 0; i + AT_ONCE <= pixels; i += AT_ONCE) add_pixels(1, AT_ONCE, x + i * step, step, C, pivot, d, q);
     for (; i < pixels; i++) add_pixels(1, 1, x + i * step, step, C, pivot, d, q);
-    const double nb = (double)pixels, part = nb / (double)(count + pixels), both = (double)count * part;
+    const double nb = (double)pixels, part = nb / (double)(count + pixels), both = (double)count * part, share = 1 / nb;
     for (int64_t c = 0; c < C; c++) {
-        const double delta = pivot[c] + d[c] / nb - mean[c];
-        m2[c] += q[c] - (double)d[c] * d[c] / nb + delta * delta * both;
+        const double delta = pivot[c] + d[c] * share - mean[c];
+        m2[c] += q[c] - (double)d[c] * d[c] * share + delta * delta * both;
         mean[c] += delta * part;
     }
 }
