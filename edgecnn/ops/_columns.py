@@ -25,7 +25,7 @@ def cost(ctx: Any, dy: View, w: View, dx: View, geo: Geometry) -> float:
     if c >= lanes:
         return inf
     f = flip(dy, w, dx, geo)
-    direct = dx.size // c * kh * oc * fold_work(ctx, f, columns_to_fold(ctx, f))
+    direct = dx.size // c * kh * oc * fold_work(ctx, f.w, f.geometry, columns_to_fold(ctx, f.w, f.geometry, f.y))
     vectors = -(-kh * kw * c // lanes)
     mine = dy.size * vectors + STEP * (dx.size // c * kh * kw + dy.size // oc * vectors)
     return backward_data_cost(ctx, dy, w, dx, geo) * mine / direct / ADVANTAGE

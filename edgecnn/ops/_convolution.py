@@ -120,20 +120,28 @@ def streamed(ctx: Any, flops: float, nbytes: float) -> float:
     return max(flops, memory) + min(flops, memory) / 2
 
 
-def columns_to_fold(ctx: Any, f: Forward) -> int:
+def columns_to_fold(ctx: Any, w: View, geo: Geometry, *outputs: View | None) -> int:
     """How many neighbouring output pixels to compute as one with as many times the channels: few channels would leave most
-    of a vector empty, and in memory they are the same. 1 if that saves nothing."""
-    groups, oc = f.w.shape[:2]
-    dense = all(v is None or v.strides[3] == oc and v.stride(1) == 1 for v in (f.y, f.r))
-    if groups > 1 or f.geometry.dilation[1] > 1 or not dense:
+    of a vector empty, and in memory they are the same. 1 if that saves nothing. `outputs` are the values that have these
+    pixels, one at least."""
+    groups, oc = w.shape[:2]
+    images = [v for v in outputs if v is not None]
+    dense = all(v.strides[3] == oc and v.stride(1) == 1 for v in images)
+    if groups > 1 or geo.dilation[1] > 1 or not dense:
         return 1
-    counts = (n for n in range(1, max(1, ctx.isa["nr"] // oc) + 1) if f.y.shape[3] % n == 0)
-    return min(counts, key=lambda n: fold_work(ctx, f, n))
+    counts = (n for n in range(1, max(1, ctx.isa["nr"] // oc) + 1) if images[0].shape[3] % n == 0)
+    return min(counts, key=lambda n: fold_work(ctx, w, geo, n))
 
 
-def fold_work(ctx: Any, f: Forward, columns: int) -> float:
+def fold_work(ctx: Any, w: View, geo: Geometry, columns: int) -> float:
     """Vectors of products per output pixel, tap row and input channel, if so many pixels are computed as one."""
-    return -(-columns * f.w.shape[1] // ctx.isa["lanes"]) * (f.w.shape[4] + (columns - 1) * f.geometry.stride[1]) / columns
+    return -(-columns * w.shape[1] // ctx.isa["lanes"]) * (w.shape[4] + (columns - 1) * geo.stride[1]) / columns
+
+
+def folded(v: View, columns: int) -> View:
+    """A value with so many neighbouring pixels as one, whose channels lie side by side."""
+    n, c, h, w = v.shape
+    return replace(v, shape=(n, columns * c, h, w // columns), strides=(v.strides[0], 1, v.strides[2], columns * c))
 
 
 def fold_columns(ctx: Any, f: Forward, columns: int) -> Forward:
@@ -159,17 +167,17 @@ def fold_columns(ctx: Any, f: Forward, columns: int) -> Forward:
     w = shifted(ctx.prepare(f.w, ("folded", columns, stride), math.prod(shape), write_weights))
     b = f.b and ctx.prepare(f.b, ("folded", columns), columns * oc, write_bias)
 
-    def fold(v: View) -> View:
-        return replace(v, shape=(v.shape[0], columns * oc, v.shape[2], v.shape[3] // columns),
-                       strides=(v.strides[0], 1, v.strides[2], columns * oc))
+    r = folded(f.r, columns) if f.r is not None else None
+    return replace(f, w=w, b=b, r=r, y=folded(f.y, columns), geometry=wider_stride(f.geometry, columns))
 
-    geometry = replace(f.geometry, stride=(f.geometry.stride[0], columns * stride))
-    return replace(f, w=w, b=b, r=fold(f.r) if f.r is not None else None, y=fold(f.y), geometry=geometry)
+
+def wider_stride(geo: Geometry, columns: int) -> Geometry:
+    return replace(geo, stride=(geo.stride[0], columns * geo.stride[1]))
 
 
 def direct_forward(ctx: Any, f: Forward) -> None:
     """Implicit matrix product (kernels/convolution.c)."""
-    columns = columns_to_fold(ctx, f)
+    columns = columns_to_fold(ctx, f.w, f.geometry, f.y, f.r)
     if columns > 1:
         f = fold_columns(ctx, f, columns)
     for part in channel_blocks(ctx, f):
@@ -395,6 +403,25 @@ def weights_block(ctx: Any, c: int, oc: int, nbytes: float, groups: int = 1, thr
 def direct_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) -> None:
     """Outer products of input and output gradient pixels, accumulated in registers, then unpacked into dw, which looks
     like the weights of Forward."""
+    columns = columns_to_fold(ctx, dw, geo, dy)
+    if columns > 1:
+        folded_backward_weights(ctx, x, dy, dw, geo, columns)
+    else:
+        emit_backward_weights(ctx, x, dy, dw, geo)
+
+
+def folded_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry, columns: int) -> None:
+    """The gradient of the weights of fold_columns; that of dw is the sum of what it says of each column, one set shifted
+    against the next by the stride."""
+    _, oc, c, kh, kw = dw.shape
+    width = kw + (columns - 1) * geo.stride[1]
+    wide = ctx.temp((1, columns * oc, c, kh, width), strides=row_major((1, columns * oc, c, kh, width)))
+    emit_backward_weights(ctx, x, folded(dy, columns), wide, wider_stride(geo, columns))
+    sets = replace(wide, shape=(columns, *dw.shape[1:]), strides=(oc * wide.strides[1] + geo.stride[1], *wide.strides[1:]))
+    sum_axes(ctx, sets, replace(dw, shape=dw.shape[1:], strides=dw.strides[1:]), {0})
+
+
+def emit_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) -> None:
     groups, ocg, cg, kh, kw = dw.shape
     pack = needs_padding(x, dw, dy, geo) or not x.is_image
     if is_pointwise(x, dw, dy, geo) and not pack and flat_pixels(x) and flat_pixels(dy):
@@ -408,7 +435,7 @@ def direct_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry
     nr, channels, panels = ctx.isa["nr"], 0, 0
     if (kh, kw) == (1, 1) and not pack:
         channels, panels = weights_block(ctx, cg, ocg, ctx.isa["x_block_bytes"] // 2, groups, ctx.threads)
-        images, rows, cols = 1, 1, min(PIXELS_PER_BLOCK, n * oh * ow)
+        images, rows, cols = 1, 1, min(PIXELS_PER_BLOCK // 2, n * oh * ow)  # whose strips the L1 holds
         ws_thread = cols * (-(-channels // ctx.isa["mr"]) * strip(ctx) + panels * nr)
     size = groups * -(-ocg // nr) * nr * cg * kh * kw
     parts = 1 if channels or 8 * PARTS * size > ctx.isa["x_block_bytes"] else min(n, PARTS)
