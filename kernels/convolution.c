@@ -87,38 +87,40 @@ typedef struct {
     int64_t H, W, C;  /* C: channels to take */
 } source;
 
-static void copy_pixels(float *dst, const float *src, int64_t n, int64_t C, int64_t sw, int64_t sc) {
-    if (sc == 1 && sw == C) {
+/* n pixels of C channels, dw apart; sw and sc are the strides of the source. */
+static void copy_pixels(float *dst, int64_t dw, const float *src, int64_t n, int64_t C, int64_t sw, int64_t sc) {
+    if (sc == 1 && sw == C && dw == C) {
         memcpy(dst, src, (size_t)(n * C) * sizeof *dst);
     } else if (sc == 1) {
-        for (int64_t i = 0; i < n; i++) memcpy(dst + i * C, src + i * sw, (size_t)C * sizeof *dst);
+        for (int64_t i = 0; i < n; i++) memcpy(dst + i * dw, src + i * sw, (size_t)C * sizeof *dst);
     } else {
         int64_t done = 0;
-        if (C == 3 && sw == 1) /* a picture in planes */
+        if (C == 3 && dw == 3 && sw == 1) /* a picture in planes */
             for (vf y[3]; done + VL <= n; done += VL) {
                 interleave3(load(src + done), load(src + done + sc), load(src + done + 2 * sc), y);
                 for (int k = 0; k < 3; k++) store(dst + 3 * done + k * VL, y[k]);
             }
         for (int64_t c = 0; c < C; c++)
-            for (int64_t i = done; i < n; i++) dst[i * C + c] = src[i * sw + c * sc];
+            for (int64_t i = done; i < n; i++) dst[i * dw + c] = src[i * sw + c * sc];
     }
 }
 
-/* Copies images x rows x cols pixels starting at (n0, h0, w0), which may lie outside the picture: zeros there. */
-static window pack_window(float *dst, source in, int64_t n0, int64_t images, int64_t h0, int64_t rows, int64_t w0,
-                          int64_t cols) {
+/* Copies images x rows x cols pixels starting at (n0, h0, w0), which may lie outside the picture: zeros there. In the copy
+ * they lie `pixel` floats apart; what is between them is never read. */
+static window pack_window(float *dst, int64_t pixel, source in, int64_t n0, int64_t images, int64_t h0, int64_t rows,
+                          int64_t w0, int64_t cols) {
     const int64_t left = min64(cols, max64(0, -w0)), right = max64(left, min64(cols, in.W - w0));
-    window win = {dst, rows * cols * in.C, cols * in.C, in.C};
+    window win = {dst, rows * cols * pixel, cols * pixel, pixel};
     for (int64_t n = n0; n < n0 + images; n++)
-        for (int64_t h = h0; h < h0 + rows; h++, dst += cols * in.C) {
+        for (int64_t h = h0; h < h0 + rows; h++, dst += cols * pixel) {
             if (h < 0 || h >= in.H) {
-                memset(dst, 0, (size_t)(cols * in.C) * sizeof *dst);
+                memset(dst, 0, (size_t)(cols * pixel) * sizeof *dst);
                 continue;
             }
             const float *src = in.x + n * in.s[0] + h * in.s[1] + (w0 + left) * in.s[2];
-            memset(dst, 0, (size_t)(left * in.C) * sizeof *dst);
-            copy_pixels(dst + left * in.C, src, right - left, in.C, in.s[2], in.s[3]);
-            memset(dst + right * in.C, 0, (size_t)((cols - right) * in.C) * sizeof *dst);
+            memset(dst, 0, (size_t)(left * pixel) * sizeof *dst);
+            copy_pixels(dst + left * pixel, pixel, src, right - left, in.C, in.s[2], in.s[3]);
+            memset(dst + right * pixel, 0, (size_t)((cols - right) * pixel) * sizeof *dst);
         }
     return win;
 }
@@ -197,7 +199,8 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
 /* y = clamp(conv(x, w) + b + r, lo, hi).
  * x (N, C, H, W) any strides if pack, else channel stride 1 and every tap inside; w packed; b [groups][panels][NR] or
  * NULL; r like y or NULL; y (N, OC, OH, OW) channels-last. Work items: blocks of rows x cols output pixels times
- * `panels` panels. ws: ws_thread floats per thread, for the padded copy. y may be r; nothing else may overlap. */
+ * `panels` panels. ws: ws_thread floats per thread, for the padded copy with pixels ws_pixel apart. y may be r; nothing else
+ * may overlap. */
 DEFINE(conv_direct) {
     const int64_t Cg = a->C / a->groups, panels = ceil_div(a->OC / a->groups, NR);
     const int64_t nr = ceil_div(a->OH, a->rows), ncol = ceil_div(a->OW, a->cols), np = ceil_div(panels, a->panels);
@@ -218,7 +221,8 @@ DEFINE(conv_direct) {
         if (!a->pack) {
             win = in_place(in, n, h0, w0);
         } else if (packed != where) {
-            win = pack_window(ws, in, n, 1, h0, (blk.rows - 1) * a->stride[0] + (a->KH - 1) * a->dilation[0] + 1, w0,
+            win = pack_window(ws, a->ws_pixel, in, n, 1, h0,
+                              (blk.rows - 1) * a->stride[0] + (a->KH - 1) * a->dilation[0] + 1, w0,
                               (blk.cols - 1) * a->stride[1] + (a->KW - 1) * a->dilation[1] + 1);
             packed = where;
         }
@@ -366,7 +370,7 @@ DEFINE(conv_backward_weights) {
                     const int64_t h0 = row * a->stride[0] - a->pad[0], w0 = col * a->stride[1] - a->pad[1];
                     const int64_t rows = (blk.rows - 1) * a->stride[0] + (a->KH - 1) * a->dilation[0] + 1;
                     const int64_t cols = (blk.cols - 1) * a->stride[1] + (a->KW - 1) * a->dilation[1] + 1;
-                    const window win = a->pack ? pack_window(ws, in, n, images, h0, rows, w0, cols)
+                    const window win = a->pack ? pack_window(ws, Cg, in, n, images, h0, rows, w0, cols)
                                                : in_place(in, n, h0, w0);
                     outer_block(a, win, blk, images, g, t, dw, first);
                 }

@@ -14,7 +14,7 @@ from .. import _core
 from ..config import chosen_isa
 from ..errors import EdgeCNNError, UnsupportedError
 from ..ops import Lane, Node, TensorSpec, get_op
-from ..ops.view import Arg, Buffer, View, channels_last, collapse, row_major
+from ..ops.view import Arg, Buffer, View, channels_last, collapse, extent, image_strides, row_major
 from .ir import Graph
 
 ITEM = {"float32": 4, "int64": 8}
@@ -110,20 +110,20 @@ class Lowering:
         if view.is_image:
             return view
         if value not in self._images:
-            self._images[value] = self.copy(view, self.temp(view.shape))
+            self._images[value] = self.copy(view, self.temp(view.shape, strides=image_strides(view.shape)))
         return self._images[value]
 
     def output(self, value: str, over: str = "", strides: tuple[int, ...] | None = None) -> View:
         """Memory for a node's output: its place in a larger value, else the memory of input `over` if nobody reads that
-        afterwards and the strides agree with the default layout, else new memory (`strides` as in temp)."""
+        afterwards and the strides agree with the default layout (image_strides), else new memory."""
         spec = self.spec(value)
         if value in self._placed:
             return self._bind(value, self._placed[value])
         if over and spec.dtype == "float32":
             old = self.input(over)
-            if self.may_overwrite(over) and old.shape == spec.shape and old.strides == channels_last(spec.shape):
+            if self.may_overwrite(over) and old.shape == spec.shape and old.strides == image_strides(spec.shape):
                 return self._bind(value, old)
-        return self._bind(value, self.temp(spec.shape, spec.dtype, strides))
+        return self._bind(value, self.temp(spec.shape, spec.dtype, strides or image_strides(spec.shape)))
 
     def may_overwrite(self, value: str) -> bool:
         """Whether the memory behind `value` is free after the present node: nobody reads it later, no other input of the
@@ -157,7 +157,7 @@ class Lowering:
         """In `Op.place`: the memory of an output, fixed before the operators that write into it are lowered."""
         if value not in self._placed:
             spec = self.spec(value)
-            self._placed[value] = self.temp(spec.shape, spec.dtype)
+            self._placed[value] = self.temp(spec.shape, spec.dtype, image_strides(spec.shape))
         return self._placed[value]
 
     def _bind(self, value: str, view: View) -> View:
@@ -167,11 +167,11 @@ class Lowering:
 
     # ---- memory ------------------------------------------------------------------------------------------------
     def temp(self, shape: tuple[int, ...], dtype: str = "float32", strides: tuple[int, ...] | None = None) -> View:
-        """New arena memory without gaps, channels last if not told otherwise, alive from its first to its last step."""
-        size = int(np.prod(shape, dtype=np.int64))
-        buffer = Buffer(size * ITEM[dtype], label=self._node.outputs[0] if self._node else "")
+        """New arena memory, channels last without gaps if not told otherwise, alive from its first to its last step."""
+        strides = strides or channels_last(tuple(shape))
+        buffer = Buffer(extent(shape, strides) * ITEM[dtype], label=self._node.outputs[0] if self._node else "")
         self.buffers.append(buffer)
-        return View(buffer, tuple(shape), strides or channels_last(tuple(shape)), 0, dtype)
+        return View(buffer, tuple(shape), strides, 0, dtype)
 
     def constant(self, array: np.ndarray) -> View:
         """Memory outside the arena, as the array lies (row-major). Steps that write to it change the array."""

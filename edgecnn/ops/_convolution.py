@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ._reduce import sum_axes
-from .view import View, row_major
+from .view import View, pixel_pitch, row_major
 
 INF = float("inf")
 
@@ -282,7 +282,8 @@ def forward_blocks(ctx: Any, x: View, w: View, y: View, geo: Geometry, pack: boo
     if ow <= mr // 2 and 1 < rows < oh:
         rows -= rows % 2  # the kernel takes pairs of short rows
     return {"rows": rows, "cols": cols, "panels": shared,
-            "ws_thread": span(rows, kh, 0, geo) * span(cols, kw, 1, geo) * cg if pack else 0}
+            "ws_pixel": pixel_pitch(cg),
+            "ws_thread": span(rows, kh, 0, geo) * span(cols, kw, 1, geo) * pixel_pitch(cg) if pack else 0}
 
 
 def span(out: int, k: int, axis: int, geo: Geometry) -> int:

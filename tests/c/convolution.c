@@ -60,11 +60,12 @@ static float *packed(const problem *p, const float *w, const int64_t *w_s) {
 static float *direct(const problem *p, const float *x, const float *w, const float *b, const float *r, int pack, double lo,
                      double hi) {
     const geometry *s = &p->s;
-    const int64_t rows = between(1, s->OH), cols = between(1, s->OW), ws = window_size(p, rows, cols);
+    const int64_t rows = between(1, s->OH), cols = between(1, s->OW), pixel = p->Cg + between(0, 2);
+    const int64_t ws = window_size(p, rows, cols) / p->Cg * pixel;
     conv_direct_args a = {.x = x, .w = w, .b = b, .r = r, .y = floats(p->ny), .ws = floats(3 * ws), .N = s->N, .C = s->C,
                           .H = s->H, .W = s->W, .OC = s->OC, .OH = s->OH, .OW = s->OW, .KH = s->KH, .KW = s->KW,
                           .groups = s->groups, .lo = lo, .hi = hi, .pack = pack, .rows = rows, .cols = cols,
-                          .panels = between(1, p->panels), .ws_thread = ws};
+                          .panels = between(1, p->panels), .ws_pixel = pixel, .ws_thread = ws};
     memcpy(a.x_s, p->x_s, sizeof a.x_s);
     memcpy(a.y_s, p->y_s, sizeof a.y_s);
     memcpy(a.r_s, p->y_s, sizeof a.r_s);
