@@ -27,6 +27,7 @@ cdef extern from "edgecnn.h" nogil:
     const int64_t ec_kernel_count
     const ec_isa *ec_isa_at(int64_t i)
     int ec_isa_supported(int64_t i)
+    int64_t ec_byte_flops(const ec_isa *isa)
     ctypedef struct ec_program:
         const ec_step *steps
         int64_t n
@@ -53,7 +54,7 @@ def isas():
         if ec_isa_supported(i):
             isa = ec_isa_at(i)
             found[isa.name.decode()] = {"lanes": isa.lanes, "mr": isa.mr, "nr": isa.nr,
-                                        "x_block_bytes": isa.x_block_bytes, "byte_flops": isa.byte_flops}
+                                        "x_block_bytes": isa.x_block_bytes, "byte_flops": ec_byte_flops(isa)}
         i += 1
     return found
 

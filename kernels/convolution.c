@@ -298,6 +298,9 @@ INLINE void advance(pixel_at *p, int64_t OH, int64_t OW) {
 /* Floats of a pixel in a packed strip of MR channels: whole vectors. */
 enum { STRIP = (MR + VL - 1) / VL * VL };
 
+/* Floats of a strip of so many pixels: an odd number of cache lines, so that those of one pixel do not share the cache's sets. */
+INLINE int64_t strip_size(int64_t pixels, int64_t pixel) { return (ceil_div(pixels * pixel, LINE) | 1) * LINE; }
+
 /* Copies `width` of C floats of a pixel to strips of `step` floats, `strip` apart, whole vectors each. */
 INLINE void pack_strips(const float *from, int64_t C, int width, int step, int64_t strip, float *to) {
     for (int64_t c = 0; c < C; c += width, to += strip)
@@ -308,34 +311,59 @@ INLINE void pack_strips(const float *from, int64_t C, int width, int step, int64
         }
 }
 
+/* A block of dw of a 1x1 convolution: where its channels lie in the first pixels of x and dy, and how many there are. */
+typedef struct {
+    const float *x, *dy;
+    int64_t c, oc;
+} weights_block;
+
+INLINE const float *x_at(const conv_backward_weights_args *a, weights_block b, pixel_at p) {
+    return b.x + p.n * a->x_s[0] + p.h * a->stride[0] * a->x_s[1] + p.w * a->stride[1] * a->x_s[2];
+}
+
+INLINE const float *dy_at(const conv_backward_weights_args *a, weights_block b, pixel_at p) {
+    return b.dy + p.n * a->dy_s[0] + p.h * a->dy_s[1] + p.w * a->dy_s[2];
+}
+
+/* Fetches the next `count` pixels into the L2. */
+INLINE void fetch_pixels(const conv_backward_weights_args *a, weights_block b, pixel_at *next, int64_t count) {
+    for (int64_t i = 0; i < count && next->n < a->N; i++, advance(next, a->OH, a->OW)) {
+        const float *x = x_at(a, b, *next), *dy = dy_at(a, b, *next);
+        for (int64_t c = 0; c < b.c; c += LINE) __builtin_prefetch(x + c, 0, 2);
+        for (int64_t c = 0; c < b.oc; c += LINE) __builtin_prefetch(dy + c, 0, 2);
+    }
+}
+
 /* dw of a 1x1 convolution, for blocks of `channels` x `panels` of it that stay in the cache: x and dy of `cols` pixels are
  * packed into strips as wide as the tile, since pixels that lie a power of two apart would share the sets of the cache
- * (ResNet-50: 89 GFLOP/s in place, 133 packed). */
+ * (ResNet-50: 89 GFLOP/s in place, 133 packed). Meanwhile each tile fetches its share of the pixels that come next. */
 static void pointwise_weights(const conv_backward_weights_args *a, int tid, int nthreads) {
     const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
     const int64_t nc = ceil_div(Cg, a->channels), np = ceil_div(panels, a->panels), total = a->N * a->OH * a->OW;
     const range mine = share(a->groups * nc * np, tid, nthreads);
-    float *xs = a->ws + tid * a->ws_thread, *dys = xs + ceil_div(a->channels, MR) * a->cols * STRIP;
+    float *xs = a->ws + tid * a->ws_thread, *dys = xs + ceil_div(a->channels, MR) * strip_size(a->cols, STRIP);
     for (int64_t item = mine.begin; item < mine.end; item++) {
         const int64_t g = item / np / nc, c0 = item / np % nc * a->channels, channels = min64(a->channels, Cg - c0);
         const int64_t panel0 = item % np * a->panels, end = min64(panels, panel0 + a->panels), oc0 = panel0 * NR;
-        const float *x = a->x + g * Cg + c0, *dy = a->dy + g * OCg + oc0;
+        const weights_block b = {a->x + g * Cg + c0, a->dy + g * OCg + oc0, channels, min64(OCg, end * NR) - oc0};
+        const int64_t part = ceil_div(a->cols, ceil_div(channels, MR) * (end - panel0));
         pixel_at at = {0, 0, 0};
         for (int64_t first = 0; first < total; first += a->cols) {
             const int64_t count = min64(a->cols, total - first);
+            const int64_t of_x = strip_size(count, STRIP), of_dy = strip_size(count, NR);
             for (int64_t i = 0; i < count; i++, advance(&at, a->OH, a->OW)) {
-                const int64_t h = at.h * a->stride[0], w = at.w * a->stride[1];
-                pack_strips(x + at.n * a->x_s[0] + h * a->x_s[1] + w * a->x_s[2], channels, MR, STRIP, count * STRIP,
-                            xs + i * STRIP);
-                pack_strips(dy + at.n * a->dy_s[0] + at.h * a->dy_s[1] + at.w * a->dy_s[2],
-                            min64(OCg - oc0, (end - panel0) * NR), NR, NR, count * NR, dys + i * NR);
+                pack_strips(x_at(a, b, at), b.c, MR, STRIP, of_x, xs + i * STRIP);
+                pack_strips(dy_at(a, b, at), b.oc, NR, NR, of_dy, dys + i * NR);
             }
             const pixels px = {1, 1, count, 0, 0, STRIP, 0, 0, NR, 0};
+            pixel_at next = at;
             for (int64_t panel = panel0; panel < end; panel++)
-                for (int64_t k = 0; k < channels; k += MR)
+                for (int64_t k = 0; k < channels; k += MR) {
                     outers[min64(MR, channels - k)][OCg - panel * NR > VL ? TWO : ONE](
-                        xs + k / MR * count * STRIP, dys + (panel - panel0) * count * NR, &px,
+                        xs + k / MR * of_x, dys + (panel - panel0) * of_dy, &px,
                         a->dw + ((g * panels + panel) * Cg + c0 + k) * NR, NR, first == 0);
+                    fetch_pixels(a, b, &next, part);
+                }
         }
     }
 }

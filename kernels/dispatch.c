@@ -1,10 +1,7 @@
 /* Which instruction sets were compiled (EC_ISAS, best first, set by the build) and which of them this CPU runs. */
 #include "edgecnn.h"
-#if defined(__aarch64__)
-#include <sys/auxv.h>
-#endif
-
 #if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
 __attribute__((unused)) static int has_avx512(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -12,6 +9,14 @@ __attribute__((unused)) static int has_avx512(void) {
 __attribute__((unused)) static int has_avx2(void) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
+/* Zen 4 (AMD family 19h) computes a vector of 16 floats in two halves. */
+static int in_halves(const ec_isa *isa) {
+    unsigned version = 0, b, c, d;
+    __get_cpuid(1, &version, &b, &c, &d);
+    return isa->lanes == 16 && __builtin_cpu_is("amd") && (version >> 8 & 0xf) + (version >> 20 & 0xff) == 0x19;
+}
+#else
+static int in_halves(const ec_isa *isa) { return isa == 0; }
 #endif
 static int has_baseline(void) { return 1; }
 
@@ -33,6 +38,8 @@ const ec_isa *ec_isa_at(int64_t i) {
 }
 
 int ec_isa_supported(int64_t i) { return isas[i].supported(); }
+
+int64_t ec_byte_flops(const ec_isa *isa) { return in_halves(isa) ? isa->byte_flops / 2 : isa->byte_flops; }
 
 const ec_signature ec_signatures[] = {
 #define KERNEL(name, fields) {#name, fields},

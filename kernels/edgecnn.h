@@ -16,7 +16,7 @@ typedef struct {
     int64_t lanes;          /* floats in a vector */
     int64_t mr, nr;         /* register tile of the convolution: pixels x output channels; nr is the packed panel width */
     int64_t x_block_bytes;  /* how much of an input a thread should work on at a time (about a quarter of its L2) */
-    int64_t byte_flops;     /* products that a core does while a byte of weights arrives from memory */
+    int64_t byte_flops;     /* products that a core does while a byte of weights arrives from memory, see ec_byte_flops */
     const ec_kernel *kernels; /* in the order of kernels.def */
 } ec_isa;
 
@@ -32,6 +32,7 @@ extern const int64_t ec_kernel_count;
 
 const ec_isa *ec_isa_at(int64_t i); /* i-th compiled instruction set, best first; NULL past the end */
 int ec_isa_supported(int64_t i);    /* whether this CPU runs it */
+int64_t ec_byte_flops(const ec_isa *isa); /* isa->byte_flops, or less where this CPU computes slower */
 
 /* One step of a program. All threads share it if `thread` is -1; else that one runs it alone (of fewer threads, the one
  * whose turn it is), without waiting for others between steps of the same section: what threads of a section write,

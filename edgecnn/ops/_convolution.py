@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ._reduce import sum_axes
-from .view import View, pixel_pitch, row_major
+from .view import LINE, View, pixel_pitch, row_major
 
 INF = float("inf")
 
@@ -383,9 +383,12 @@ PARTS = 4  # of a batch, with sums of their own where these are small: few tiles
 PIXELS_PER_BLOCK = 384  # of dy that one pass over the tiles of dw reads: amortises loading and storing the tiles
 
 
-def strip(ctx: Any) -> int:
-    """Floats of a pixel in the packed strips of conv_backward_weights: the tile's height in whole vectors."""
-    return -(-ctx.isa["mr"] // ctx.isa["lanes"]) * ctx.isa["lanes"]
+def strips(ctx: Any, pixels: int, channels: int, panels: int) -> int:
+    """Floats of the packed strips of x and dy in conv_backward_weights. A strip of x is as wide as the tile is high, in whole
+    vectors; each is an odd number of cache lines long."""
+    mr, lanes = ctx.isa["mr"], ctx.isa["lanes"]
+    x, dy = (LINE * (-(-pixels * width // LINE) | 1) for width in (-(-mr // lanes) * lanes, ctx.isa["nr"]))
+    return -(-channels // mr) * x + panels * dy
 
 
 def weights_block(ctx: Any, c: int, oc: int, nbytes: float, groups: int = 1, threads: int = 1) -> tuple[int, int]:
@@ -437,7 +440,7 @@ def emit_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) 
     if (kh, kw) == (1, 1) and not pack:
         channels, panels = weights_block(ctx, cg, ocg, ctx.isa["x_block_bytes"] // 2, groups, ctx.threads)
         images, rows, cols = 1, 1, min(PIXELS_PER_BLOCK // 2, n * oh * ow)  # whose strips the L1 holds
-        ws_thread = cols * (-(-channels // ctx.isa["mr"]) * strip(ctx) + panels * nr)
+        ws_thread = strips(ctx, cols, channels, panels)
     size = groups * -(-ocg // nr) * nr * cg * kh * kw
     parts = 1 if channels or 8 * PARTS * size > ctx.isa["x_block_bytes"] else min(n, PARTS)
     packed = ctx.temp((parts, size))
