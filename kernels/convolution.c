@@ -298,9 +298,6 @@ INLINE void advance(pixel_at *p, int64_t OH, int64_t OW) {
 /* Floats of a pixel in a packed strip of MR channels: whole vectors. */
 enum { STRIP = (MR + VL - 1) / VL * VL };
 
-/* Floats of a strip of so many pixels: an odd number of cache lines, so that those of one pixel do not share the cache's sets. */
-INLINE int64_t strip_size(int64_t pixels, int64_t pixel) { return (ceil_div(pixels * pixel, LINE) | 1) * LINE; }
-
 /* Copies `width` of C floats of a pixel to strips of `step` floats, `strip` apart, whole vectors each. */
 INLINE void pack_strips(const float *from, int64_t C, int width, int step, int64_t strip, float *to) {
     for (int64_t c = 0; c < C; c += width, to += strip)
@@ -341,7 +338,7 @@ static void pointwise_weights(const conv_backward_weights_args *a, int tid, int 
     const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
     const int64_t nc = ceil_div(Cg, a->channels), np = ceil_div(panels, a->panels), total = a->N * a->OH * a->OW;
     const range mine = share(a->groups * nc * np, tid, nthreads);
-    float *xs = a->ws + tid * a->ws_thread, *dys = xs + ceil_div(a->channels, MR) * strip_size(a->cols, STRIP);
+    float *xs = a->ws + tid * a->ws_thread, *dys = xs + ceil_div(a->channels, MR) * odd_lines(a->cols * STRIP);
     for (int64_t item = mine.begin; item < mine.end; item++) {
         const int64_t g = item / np / nc, c0 = item / np % nc * a->channels, channels = min64(a->channels, Cg - c0);
         const int64_t panel0 = item % np * a->panels, end = min64(panels, panel0 + a->panels), oc0 = panel0 * NR;
@@ -350,7 +347,7 @@ static void pointwise_weights(const conv_backward_weights_args *a, int tid, int 
         pixel_at at = {0, 0, 0};
         for (int64_t first = 0; first < total; first += a->cols) {
             const int64_t count = min64(a->cols, total - first);
-            const int64_t of_x = strip_size(count, STRIP), of_dy = strip_size(count, NR);
+            const int64_t of_x = odd_lines(count * STRIP), of_dy = odd_lines(count * NR);
             for (int64_t i = 0; i < count; i++, advance(&at, a->OH, a->OW)) {
                 pack_strips(x_at(a, b, at), b.c, MR, STRIP, of_x, xs + i * STRIP);
                 pack_strips(dy_at(a, b, at), b.oc, NR, NR, of_dy, dys + i * NR);

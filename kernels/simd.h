@@ -94,6 +94,23 @@ INLINE void put(float *p, vf v, int64_t n) {
     else store_n(p, v, n);
 }
 
+/* Stores to an aligned p past the cache, if `past` and a vector is a whole line there; finish_past, at the end, puts them in
+ * order with what other threads read. */
+INLINE void put_past(int past, float *p, vf v) {
+#if defined(__AVX512F__)
+    if (past) _mm512_stream_ps(p, v);
+    else store(p, v);
+#else
+    (void)past;
+    store(p, v);
+#endif
+}
+INLINE void finish_past(void) {
+#if defined(__AVX512F__)
+    _mm_sfence();
+#endif
+}
+
 /* n <= VL floats that lie `step` apart. */
 INLINE vf get_strided(const float *p, int64_t step, int64_t n) {
     if (step == 1) return get(p, n);

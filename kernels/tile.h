@@ -28,6 +28,10 @@ typedef struct {
 } tile_row;
 
 enum { LINE = 16 };  /* floats in a cache line */
+
+/* n floats or a few more, an odd number of cache lines: what lies so far apart falls into different sets of a cache. */
+INLINE int64_t odd_lines(int64_t n) { return (ceil_div(n, LINE) | 1) * LINE; }
+
 enum { AHEAD = 8 };  /* steps that the weights of the present panel are fetched into L1 ahead: +4 % on AVX-512 */
 
 /* Base registers for the inputs of a tile. Where there is one for each pixel, a tile may go on in the next row after any

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ._reduce import sum_axes
-from .view import LINE, View, pixel_pitch, row_major
+from .view import View, odd_lines, pixel_pitch, row_major
 
 INF = float("inf")
 
@@ -387,8 +387,7 @@ def strips(ctx: Any, pixels: int, channels: int, panels: int) -> int:
     """Floats of the packed strips of x and dy in conv_backward_weights. A strip of x is as wide as the tile is high, in whole
     vectors; each is an odd number of cache lines long."""
     mr, lanes = ctx.isa["mr"], ctx.isa["lanes"]
-    x, dy = (LINE * (-(-pixels * width // LINE) | 1) for width in (-(-mr // lanes) * lanes, ctx.isa["nr"]))
-    return -(-channels // mr) * x + panels * dy
+    return -(-channels // mr) * odd_lines(pixels * -(-mr // lanes) * lanes) + panels * odd_lines(pixels * ctx.isa["nr"])
 
 
 def weights_block(ctx: Any, c: int, oc: int, nbytes: float, groups: int = 1, threads: int = 1) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ._convolution import Forward, Geometry, flip, memory_flops, pack_bias, pack_weights, streamed, weights_block
-from .view import View
+from .view import View, odd_lines
 
 GATHER_FLOPS = {4: 420, 2: 150}  # per tile and channel: one input transform, in products that would take as long
 TRANSFORMED_BYTES = 16 << 20  # of weights at a time, if they are transformed at each run
@@ -114,7 +114,7 @@ def emit_forward(ctx: Any, f: Forward, m: int) -> None:
     total, panels = count_tiles(m, y), -(-oc // ctx.isa["nr"])
     tiles = tiles_per_block(ctx, m, c, oc, total)
     shares = ctx.threads if -(-total // tiles) % ctx.threads and panels >= ctx.threads else 1
-    ws_thread = padded(ctx, c) + frequencies(m) * tiles * (padded(ctx, c) + ctx.isa["nr"])
+    ws_thread = padded(ctx, c) + frequencies(m) * (odd_lines(tiles * padded(ctx, c)) + odd_lines(tiles * ctx.isa["nr"]))
     ctx.emit(
         "winograd_forward", 2 * total * frequencies(m) * oc * c, x=x.nhw, u=transform_weights(ctx, m, f.w),
         b=pack_bias(ctx, f.b, 1), r=r.nhw if r is not None else None, y=y.nhw, ws=ctx.temp((ws_thread * ctx.threads,)), m=m,
@@ -134,7 +134,7 @@ def winograd_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geomet
     channels, panels = weights_block(ctx, c, oc, 1.5 * ctx.isa["x_block_bytes"] / frequencies(m), threads=ctx.threads)
     tiles = tiles_per_block(ctx, m, channels + panels * nr, 0, total)
     v, g = padded(ctx, channels), padded(ctx, panels * nr)
-    ws_thread = max(v, g) + frequencies(m) * (tiles * (v + g) + channels * panels * nr)
+    ws_thread = max(v, g) + frequencies(m) * (odd_lines(tiles * v) + odd_lines(tiles * g) + channels * panels * nr)
     packed = ctx.temp((-(-oc // nr) * nr * c * 9,))
     ctx.emit(
         "winograd_backward_weights", 2 * total * frequencies(m) * oc * c, x=x.nhw, dy=dy.nhw, dw=packed,

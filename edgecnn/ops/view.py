@@ -147,6 +147,11 @@ def pixel_pitch(channels: int) -> int:
     return channels + LINE if channels % SAME_SETS == 0 else channels
 
 
+def odd_lines(n: int) -> int:
+    """n floats or a few more, an odd number of cache lines, as in kernels/tile.h."""
+    return LINE * (-(-n // LINE) | 1)
+
+
 def image_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Strides of computed values: channels last, pixels a pitch apart if there are several."""
     several = len(shape) > 2 and np.prod(shape[2:]) > 1

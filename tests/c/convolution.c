@@ -121,7 +121,7 @@ static void test_backward_weights(const problem *p, int pack) {
     const geometry *s = &p->s;
     const int64_t images = between(1, s->N), rows = between(1, s->OH), cols = between(1, s->OW);
     const int64_t channels = s->KH * s->KW == 1 && !pack ? between(1, p->Cg) : 0, panels = between(1, p->panels);
-    const int64_t strips = cols * (channels + isa->mr) * (isa->mr + isa->lanes) + cols * panels * isa->nr;
+    const int64_t strips = (channels + isa->mr) * (cols * (isa->mr + isa->lanes) + 32) + panels * (cols * isa->nr + 32);
     const int64_t ws = channels ? strips : images * window_size(p, rows, cols), parts = channels ? 1 : between(1, s->N);
     const int64_t size = s->groups * p->panels * isa->nr * p->Cg * s->KH * s->KW;
     float *x = floats(p->nx), *dy = floats(p->ny), *dw = floats(p->nw);
@@ -154,7 +154,7 @@ static void test_winograd(int64_t m) {
     const problem p = problem_of(s, 0);
     const int64_t nr = isa->nr, row = s.C + isa->lanes + 16, wide = p.panels * nr + isa->lanes + 16;
     const int64_t tiles = between(1, 40), channels = between(1, s.C), panels = between(1, p.panels);
-    const int64_t ws = k * (tiles * (row + wide) + s.C * p.panels * nr) + row + wide;
+    const int64_t ws = k * (tiles * (row + wide) + 64 + s.C * p.panels * nr) + row + wide;
     float *x = floats(p.nx), *w = floats(p.nw), *b = floats(p.panels * nr), *r = floats(p.ny), *dy = floats(p.ny);
     winograd_weights_args u = {.packed = packed(&p, w, p.w_s), .u = floats(p.panels * nr * (s.C + 1) * k), .m = m,
                                .OC = s.OC, .C = s.C};
