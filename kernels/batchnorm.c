@@ -22,11 +22,19 @@ INLINE vf normal(vf x, const float *statistics, int64_t C, int64_t n) {
 /* Pixels that are added to the sums at once, one after the other: these are loaded and stored so much less often. */
 enum { AT_ONCE = 4 };
 
+/* Pixels that are fetched into the L2 ahead: so many runs of a few lines confuse the hardware's own fetching, and the L1 can
+ * wait for few lines at a time (256 channels on Zen 4: 11 GB/s without, 14 into the L1, 26 into the L2). */
+enum { SOON = 8 };
+INLINE void fetch_soon(const float *pixel, int64_t step) { __builtin_prefetch(pixel + SOON * step, 0, 2); }
+
 /* sum += x, of one vector of `count` pixels */
 INLINE void add_vectors(int count, const float *x, int64_t step, float *sum, int64_t n) {
     vf s = load(sum);
 #pragma GCC unroll 4
-    for (int i = 0; i < count; i++) s += get(x + i * step, n);
+    for (int i = 0; i < count; i++) {
+        fetch_soon(x + i * step, step);
+        s += get(x + i * step, n);
+    }
     store(sum, s);
 }
 
@@ -36,6 +44,7 @@ INLINE void add_deviations(int count, const float *x, int64_t step, const float 
     const vf p = load(pivot);
 #pragma GCC unroll 4
     for (int i = 0; i < count; i++) {
+        fetch_soon(x + i * step, step);
         const vf e = get(x + i * step, n) - p;
         sum += e;
         squares += e * e;
@@ -199,6 +208,9 @@ INLINE void sum_vectors(int how, int write, int count, const streams *t, const f
 #pragma GCC unroll 4
     for (int i = 0; i < count; i++) {
         const float *x = t->x + i * t->x_w, *y = how == FROM_Y ? t->y + i * t->y_w : 0;
+        fetch_soon(x, t->x_w);
+        fetch_soon(t->dy + i * t->dy_w, t->dy_w);
+        if (how == FROM_Y) fetch_soon(y, t->y_w);
         const vf dz = masked(how, get(t->dy + i * t->dy_w, n), x, y, statistics, C, lo, hi, n);
         if (write) put(t->out + i * t->out_w, dz, n);
         s += dz;

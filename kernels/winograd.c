@@ -151,7 +151,7 @@ INLINE void gather(map_1d map, int m, int size, picture in, int64_t n, int64_t h
             for (int i = 0; i < size; i++) {
                 const float *at = p[i * MAX_K + j] + c;
                 column[i] = rest >= VL ? load(at) : load_n(at, rest);
-                if (j >= size - m) __builtin_prefetch(at + m * in.s[2], 0, 3); /* of the next tile */
+                if (j >= size - m) __builtin_prefetch(at + m * in.s[2], 0, 2); /* of the next tile */
             }
             map(m, column, 1, t + j, MAX_K);
         }
