@@ -172,7 +172,7 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
     const int64_t stream = count == 1 || 4 * panel_size > L2_BYTES, ahead = stream ? X_BLOCK_BYTES / 16 : panel_size;
     const int64_t part = stream ? 0 : panel_size / count; /* of the next panel, for each tile */
     grid.fetch = stream ? NR : ceil_div(NR, count);
-    const tile_out out = {a->y_s[2], a->r_s[2], (float)a->lo, (float)a->hi};
+    const tile_out out = {a->y_s[2], a->r_s[2], (float)a->lo, (float)a->hi, (int)a->cold};
     for (; panel < end; panel++) {
         const int64_t oc = g * OCg + panel * NR, nc = OCg - panel * NR;
         const float *w = a->w + (g * panels + panel) * panel_size;

@@ -14,10 +14,11 @@ typedef struct {
     int64_t fetch;    /* how far `next` walks per step */
 } tap_grid;
 
-/* What is done with the sums, and where neighbouring outputs lie. */
+/* What is done with the sums, and where neighbouring outputs lie; cold: not in the cache, so that their lines are fetched. */
 typedef struct {
     int64_t y_w, r_w;
     float lo, hi;
+    int cold;
 } tile_out;
 
 /* The first of neighbouring pixels in a row: its input, its output, and the residual added before the clamp, or NULL. */
@@ -82,7 +83,19 @@ INLINE void finish(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const 
     else finish_as(mr, nv, split, acc, nc, rows, o, 0, 1);
 }
 
-/* `next` walks over weights that are wanted soon, a share of the next panel for each tile of the present one: their first use
+/* Fetches the lines of y into the L2, where they arrive while the sums grow: stores would wait for them one by one, and the L1
+ * has better use for its places and can wait for few lines at a time (1x1, 64 to 256 channels of 8 pictures of 56x56 on Zen
+ * 4: 75 GFLOP/s without, 79 into the L1, 96 into the L2). */
+INLINE void fetch_out(int mr, int nv, int split, const tile_row *rows, const tile_out *o) {
+#pragma GCC unroll 16
+    for (int i = 0; i < mr; i++) {
+        const float *y = i < split ? rows[0].y + i * o->y_w : rows[1].y + (i - split) * o->y_w;
+#pragma GCC unroll 2
+        for (int l = 0; l < nv * VL; l += LINE) __builtin_prefetch(y + l, 1, 2);
+    }
+}
+
+/* `next` walks over what is wanted soon, mostly weights, a share of the next panel for each tile of the present one: their first use
  * would else wait for memory (7x7x512: 87 GFLOP/s without, 130 with).
  *
  * y[i][oc] = clamp(b[oc] + sum_taps x[i][tap] w[tap][oc] + r[i][oc]) for mr pixels and the nc <= nv*VL channels of a
@@ -94,6 +107,7 @@ INLINE void tile(int mr, int nv, int split, const tile_row *rows, const tap_grid
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) acc[i][j] = b ? load(b + j * VL) : splat(0);
+    if (o->cold) fetch_out(mr, nv, split, rows, o);
     const int64_t xs = g->pixel;
     for (int64_t kh = 0; kh < g->KH; kh++)
         for (int64_t t = 0; t < g->taps; t++) {

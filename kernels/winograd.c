@@ -224,7 +224,7 @@ static void multiply(int64_t frequencies, int64_t count, int64_t C, const float 
     const int64_t pixel = padded(C), pieces = ceil_div(count, MR), piece = ceil_div(count, pieces);
     const int64_t of_v = odd_lines(count * pixel), of_product = odd_lines(count * NR);
     const tap_grid grid = {1, 1, C, 0, 0, pixel, ceil_div(NR, ceil_div(count, piece))};
-    const tile_out out = {NR, 0, -INFINITY, INFINITY};
+    const tile_out out = {NR, 0, -INFINITY, INFINITY, 0};
     for (int64_t f = 0; f < frequencies; f++, u += frequency_size(C))
         for (int64_t t = 0; t < count; t += piece) {
             const tile_row row = {v + f * of_v + t * pixel, product + f * of_product + t * NR, 0};
