@@ -168,16 +168,20 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
     const int64_t panel_size = a->KH * a->KW * Cg * NR, x_h = a->stride[0] * win.h, total = blk.rows * blk.cols;
     const int through = ANYWHERE || blk.cols <= MR / 2; /* tiles go on from row to row */
     const int64_t count = through ? ceil_div(total, MR) : blk.rows * ceil_div(blk.cols, MR);
-    /* weights that are read once, or of which the L2 cannot hold a panel, are fetched a constant distance ahead */
+    /* Weights that are read once, or of which the L2 cannot hold a panel, are fetched a constant distance ahead, else each tile
+     * fetches its part of the next panel; where the L2 holds them all, of the pixels of the next block. */
     const int64_t stream = count == 1 || 4 * panel_size > L2_BYTES, ahead = stream ? X_BLOCK_BYTES / 16 : panel_size;
-    const int64_t part = stream ? 0 : panel_size / count; /* of the next panel, for each tile */
-    grid.fetch = stream ? NR : ceil_div(NR, count);
+    const int64_t kept = !a->pack && a->groups == 1 && 4 * panels * panel_size <= L2_BYTES / 2;
+    const int64_t pixels = blk.rows < a->OH ? blk.rows * x_h : blk.cols * grid.pixel;
+    const int64_t part = kept ? pixels / (count * (end - panel)) : stream ? 0 : panel_size / count;
+    grid.fetch = kept ? ceil_div(part * NR, panel_size) : stream ? NR : ceil_div(NR, count);
+    const float *next = win.origin + pixels;
     const tile_out out = {a->y_s[2], a->r_s[2], (float)a->lo, (float)a->hi, (int)a->cold};
     for (; panel < end; panel++) {
         const int64_t oc = g * OCg + panel * NR, nc = OCg - panel * NR;
         const float *w = a->w + (g * panels + panel) * panel_size;
         const float *b = a->b ? a->b + (g * panels + panel) * NR : 0;
-        const float *next = w + (panel + 1 < panels ? ahead : 0);
+        if (!kept) next = w + (panel + 1 < panels ? ahead : 0);
         const tile_row first = {win.origin, a->y + blk.n * a->y_s[0] + blk.oh * a->y_s[1] + blk.ow * a->y_s[2] + oc,
                                 a->r ? a->r + blk.n * a->r_s[0] + blk.oh * a->r_s[1] + blk.ow * a->r_s[2] + oc : 0};
         if (total == 1 && end - panel >= WIDE) {
