@@ -10,6 +10,7 @@
 /* Of the compile-time kinds. The gradient of the weights takes WEIGHTS_P pixels (of 7 gcc spills on NEON) and up to
  * MAX_ROWS tap rows at a time, in strips of up to LONGEST pixels, so that memory is still read about in order. */
 enum { MAX_P = 7, MAX_KW = 5, WEIGHTS_P = DV > 1 ? 5 : 7, LONGEST = 2 * WEIGHTS_P, MAX_ROWS = 3 };
+enum { SOON = 28 }; /* output pixels */
 enum { MAX_COLUMNS = (WEIGHTS_P - 1) * 2 + MAX_KW, PER_BASE = 4 };
 
 /* P output pixels and the columns of input below them; column p * stride + kw is tap kw of pixel p. */
@@ -24,6 +25,7 @@ typedef struct {
     float *y, *dw;
     int64_t w_h, w_w, r_w, y_w; /* y_w: also of dy; w_h, w_w: also of dw */
     float lo, hi;
+    int cold;              /* x, y and dy do not lie in the cache */
 } strip;
 
 /* Variants of a strip: every column inside the picture; a check of each; that check and a partial vector. */
@@ -38,6 +40,18 @@ INLINE void give(int variant, float *p, vf v, int64_t n) {
 
 INLINE int outside(int variant, const strip *s, int64_t column) {
     return variant != INSIDE && (column < s->left || column >= s->right);
+}
+
+/* Fetches into the L2, for a vector of channels, P pixels that come a little later: those of y or dy, and the S rows of x that
+ * no strip above has read. The hardware does not, of so many short runs (3x3, 144 channels of 8 pictures of 56x56 on Zen 4: 3.5
+ * ms without, 1.5 with; its gradient of the weights 3.5 and 1.1). */
+INLINE void fetch_soon(int P, int S, const strip *s, const float *y, int64_t c) {
+#pragma GCC unroll 8
+    for (int64_t p = 0; p < P; p++) __builtin_prefetch(y + (SOON + p) * s->y_w + c, 0, 2);
+    for (int64_t kh = max64(s->top, s->bottom - S); kh < s->bottom; kh++)
+#pragma GCC unroll 16
+        for (int64_t j = 0; j < P * S; j++)
+            __builtin_prefetch(s->x + kh * s->x_h + (SOON * S + j) * s->x_w + c, 0, 2);
 }
 
 /* y[p] = clamp(b + sum over taps of x w + r) for nv vectors of channels from c on, summed in the order (kh, column). */
@@ -82,7 +96,10 @@ INLINE void forward(int P, int64_t KW, int S, int variant, const strip *shared) 
     int64_t c = s->begin;
     if (DV > 1 && variant != TAIL)
         for (; c + DV * VL <= s->end; c += DV * VL) forward_channels(P, KW, S, variant, DV, s, c);
-    for (; c < s->end; c += VL) forward_channels(P, KW, S, variant, 1, s, c);
+    for (; c < s->end; c += VL) {
+        if (s->cold) fetch_soon(P, S, s, s->y, c);
+        forward_channels(P, KW, S, variant, 1, s, c);
+    }
 }
 
 /* sums[r][kw] += x dy of P pixels, whose x begins at a column of the strip, for a vector of channels and `rows` tap rows. */
@@ -142,6 +159,7 @@ INLINE void weights(int64_t KW, int S, int variant, const strip *shared) {
     const int rows = KW == 3 ? 3 : 2;
     for (int64_t c = s->begin; c < s->end; c += VL) {
         int64_t kh = s->top;
+        if (s->cold) fetch_soon(LONGEST, S, s, s->dy, c);
         for (; kh + rows <= s->bottom; kh += rows) weights_rows(rows, KW, S, variant, s, kh, c);
         for (; kh < s->bottom; kh++) weights_rows(1, KW, S, variant, s, kh, c);
     }
@@ -266,7 +284,7 @@ DEFINE(depthwise_forward) {
                 .w = a->w, .w_h = a->w_s[0], .w_w = a->w_s[1], .b = a->b,
                 .r = a->r ? a->r + n * a->r_s[0] + oh * a->r_s[1] : 0, .r_w = a->r_s[2],
                 .y = a->y + n * a->y_s[0] + oh * a->y_s[1], .y_w = a->y_s[2],
-                .lo = (float)a->lo, .hi = (float)a->hi}, g);
+                .lo = (float)a->lo, .hi = (float)a->hi, .cold = (int)a->cold}, g);
         }
     }
 }
@@ -293,7 +311,7 @@ DEFINE(depthwise_backward_weights) {
                 .x_h = a->dilation[0] * a->x_s[1], .x_w = a->x_s[2],
                 .top = taps.begin, .bottom = taps.end, .KW = a->KW,
                 .dw = dw, .w_h = a->KW * a->C, .w_w = a->C,
-                .dy = a->dy + n * a->dy_s[0] + oh * a->dy_s[1], .y_w = a->dy_s[2]}, g);
+                .dy = a->dy + n * a->dy_s[0] + oh * a->dy_s[1], .y_w = a->dy_s[2], .cold = (int)a->cold}, g);
         }
     }
 }

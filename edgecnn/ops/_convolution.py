@@ -220,7 +220,12 @@ def emit_direct(ctx: Any, f: Forward) -> None:
         r=r.nhw if r is not None else None, y=y.nhw, ws=ctx.temp((blocks["ws_thread"] * ctx.threads,)) if pack else None,
         N=x.shape[0], C=groups * cg, H=x.shape[2], W=x.shape[3], OC=groups * ocg, OH=y.shape[2], OW=y.shape[3],
         KH=kh, KW=kw, stride=geo.stride, pad=geo.pad, dilation=geo.dilation, groups=groups, lo=f.lo, hi=f.hi, pack=pack,
-        cold=4 * y.size > ctx.isa["x_block_bytes"], **blocks)
+        cold=is_cold(ctx, y), **blocks)
+
+
+def is_cold(ctx: Any, *views: View) -> bool:
+    """Whether some value is so large that a kernel should fetch its lines ahead, since no cache near the core holds them."""
+    return any(4 * v.size > ctx.isa["x_block_bytes"] for v in views)
 
 
 def is_pointwise(x: View, w: View, y: View, geo: Geometry) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from ._convolution import Forward, Geometry, phases
+from ._convolution import Forward, Geometry, is_cold, phases
 from .base import ROWS_OF_THREAD
 from .view import View, row_major
 
@@ -51,7 +51,7 @@ def depthwise_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geome
     slabs = ctx.temp((count * kh * kw * c,))
     ctx.emit("depthwise_backward_weights", 2 * dy.size * kh * kw, x=as_image(ctx, x).nhw, dy=dy.nhw, dw=slabs,
              N=n, C=c, H=h, W=width, OH=dy.shape[2], OW=dy.shape[3], KH=kh, KW=kw, stride=geo.stride,
-             pad=geo.pad, dilation=geo.dilation, slabs=count, channels=channels)
+             pad=geo.pad, dilation=geo.dilation, cold=is_cold(ctx, x, dy), slabs=count, channels=channels)
     ctx.emit("depthwise_sum_slabs", 2 * slabs.size, slabs=slabs, dw=dw.arg(0, 3, 4), C=c, KH=kh, KW=kw,
              count=count)
 
@@ -69,8 +69,8 @@ def emit_forward(ctx: Any, x: View, taps: View, b: View | None, r: View | None, 
         rows = -(-oh // -(-oh // rows))  # blocks of about equal height
     ctx.emit("depthwise_forward", 2 * y.size * taps.shape[0] * taps.shape[1], x=x.nhw, w=taps.arg(0, 1), b=b,
              r=r and r.nhw, y=y.nhw, N=n, C=c, H=h, W=width, OH=oh, OW=ow, KH=taps.shape[0], KW=taps.shape[1],
-             stride=geo.stride, pad=geo.pad, dilation=geo.dilation, lo=lo, hi=hi, rows=rows,
-             channels=channels)
+             stride=geo.stride, pad=geo.pad, dilation=geo.dilation, lo=lo, hi=hi,
+             cold=is_cold(ctx, x, y), rows=rows, channels=channels)
 
 
 def channel_block(ctx: Any, c: int) -> int:

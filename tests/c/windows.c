@@ -35,7 +35,7 @@ static void test_depthwise_forward(geometry s, int fused) {
     double *want = doubles(ny);
     depthwise_forward_args a = {.x = x, .w = w, .w_s = {s.KW * s.C, s.C}, .b = b, .r = r, .y = floats(ny), .N = s.N,
                                 .lo = fused ? -0.5 : -INFINITY, .hi = fused ? 0.75 : INFINITY,
-                                .rows = between(1, s.OH), .channels = between(1, s.C)};
+                                .cold = between(0, 1), .rows = between(1, s.OH), .channels = between(1, s.C)};
     GEOMETRY(a, s);
     image_strides(a.x_s, s.H, s.W, s.C);
     image_strides(a.y_s, s.OH, s.OW, s.C);
@@ -52,7 +52,7 @@ static void test_depthwise_weights(geometry s) {
     const int64_t nx = s.N * s.H * s.W * s.C, ny = s.N * s.OH * s.OW * s.C, taps = s.KH * s.KW, nw = taps * s.C;
     float *x = floats(nx), *dy = floats(ny), *dw = floats(nw);
     double *want = doubles(nw);
-    depthwise_backward_weights_args a = {.x = x, .dy = dy, .dw = floats(SLABS * nw), .N = s.N, .slabs = SLABS,
+    depthwise_backward_weights_args a = {.x = x, .dy = dy, .dw = floats(SLABS * nw), .N = s.N, .slabs = SLABS, .cold = between(0, 1),
                                          .channels = between(1, s.C)};
     GEOMETRY(a, s);
     image_strides(a.x_s, s.H, s.W, s.C);
