@@ -442,10 +442,15 @@ INLINE int64_t place(const rows_of_w *r, int64_t row, int64_t l, int64_t Cg, int
     return (t * Cg + c) * NR;
 }
 
+/* Floats that rows of w are fetched into the L2 ahead: they are more than the hardware can follow (512x512x3x3 on Zen 4: packed
+ * in 2.0 ms without, 1.2 with, unpacked in 1.9 and 0.9). */
+enum { ROW_SOON = 64 };
+
 /* Moves VL output channels (n of them real) x m <= VL floats of a row between w and packed. */
 INLINE void move_block(float *w, int64_t oc_step, int64_t n, const rows_of_w *r, int64_t row, int64_t l0, int64_t m,
                        float *packed, int64_t Cg, int64_t taps, int unpack) {
     vf block[VL];
+    for (int64_t j = 0; j < n; j++) __builtin_prefetch(w + j * oc_step + ROW_SOON, 0, 2);
     for (int64_t l = 0; unpack && l < VL; l++)
         block[l] = l < m ? load(packed + place(r, row, l0 + l, Cg, taps)) : splat(0);
     for (int64_t j = 0; !unpack && j < VL; j++)

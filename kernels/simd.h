@@ -44,6 +44,7 @@ enum { VL = 4, MR = 8, NV = 2, DV = 2, LANEWISE = 1, X_BLOCK_BYTES = 96 << 10, B
 enum { VL = 4, MR = 6, NV = 2, DV = 1, LANEWISE = 0, X_BLOCK_BYTES = 96 << 10, BYTE_FLOPS = 3 };
 #endif
 enum { NR = NV * VL };
+enum { LINE = 16 }; /* floats in a cache line */
 
 typedef float vf __attribute__((vector_size(VL * 4)));
 typedef int32_t vi __attribute__((vector_size(VL * 4)));

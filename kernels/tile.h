@@ -28,8 +28,6 @@ typedef struct {
     const float *r;
 } tile_row;
 
-enum { LINE = 16 };  /* floats in a cache line */
-
 /* n floats or a few more, an odd number of cache lines: what lies so far apart falls into different sets of a cache. */
 INLINE int64_t odd_lines(int64_t n) { return (ceil_div(n, LINE) | 1) * LINE; }
 

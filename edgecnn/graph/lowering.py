@@ -79,7 +79,7 @@ class Lowering:
         self.buffers: list[Buffer] = []
         self.externals: dict[str, int] = {}
         self._views: dict[str, View] = {}
-        self._images: dict[str, View] = {}
+        self._images: dict[tuple[str, Lane | None], View] = {}
         self._placed: dict[str, View] = {}
         self._uses = graph.uses()
         self._readers: Counter = Counter()  # uses still to come of each buffer, by id
@@ -105,13 +105,14 @@ class Lowering:
         return self._views[value]
 
     def image(self, value: str) -> View:
-        """A 4-D value with the channels of a pixel side by side; copied if it lies otherwise."""
-        view = self.input(value)
+        """A 4-D value with the channels of a pixel side by side; copied if it lies otherwise, by each lane for itself: lanes
+        do not wait for each other."""
+        view, lane = self.input(value), self._node.lane if self._node else None
         if view.is_image:
             return view
-        if value not in self._images:
-            self._images[value] = self.copy(view, self.temp(view.shape, strides=image_strides(view.shape)))
-        return self._images[value]
+        if (value, lane) not in self._images:
+            self._images[value, lane] = self.copy(view, self.temp(view.shape, strides=image_strides(view.shape)))
+        return self._images[value, lane]
 
     def output(self, value: str, over: str = "", strides: tuple[int, ...] | None = None) -> View:
         """Memory for a node's output: its place in a larger value, else the memory of input `over` if nobody reads that

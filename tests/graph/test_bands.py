@@ -100,6 +100,16 @@ def test_bands_have_the_bits_of_the_whole(room, specs, height, width, threads):
     np.testing.assert_array_equal(Plan(in_bands(g, threads), 2).run(x)[0], whole)  # other threads than it was made for
 
 
+def test_a_lane_does_not_read_what_another_is_still_copying(room):
+    """Bands that read all rows of an input in planes, which is copied first: the last thread would overtake the first."""
+    room(4000)
+    tall = {"kind": "depthwise", "kernel": (3, 1), "pads": (2, 0, 2, 0), "dilations": (2, 2), "strides": (1, 1)}
+    g = chain_of([{"kind": "pointwise"}, tall], (1, 5, 3, 14))
+    plan = Plan(in_bands(g, 3), 3)
+    copies = [step.lane for step in plan.steps if step.kernel == "copy" and step.lane.section]
+    assert sorted(lane.thread for lane in copies) == [0, 1, 2]
+
+
 def inverted_residual(width=16, expand=6, side=64):
     net = ec.nn.Sequential(
         ec.nn.Conv2d(3, width, 1), ec.nn.Conv2d(width, expand * width, 1), ec.nn.ReLU6(),
