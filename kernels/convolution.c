@@ -162,16 +162,17 @@ INLINE tile_row pixel_of(const conv_direct_args *a, tile_row first, int64_t x_h,
                       first.r ? first.r + row * a->r_s[1] + col * a->r_s[2] : 0};
 }
 
-static void block_panels(const conv_direct_args *a, window win, block blk, int64_t g, int64_t panel, int64_t end) {
+/* One block's panels; again: the block before has read their weights. */
+static void block_panels(const conv_direct_args *a, window win, block blk, int64_t g, int64_t panel, int64_t end, int again) {
     const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
     tap_grid grid = grid_of(win, Cg, a->KH, a->KW, a->stride, a->dilation);
     const int64_t panel_size = a->KH * a->KW * Cg * NR, x_h = a->stride[0] * win.h, total = blk.rows * blk.cols;
     const int through = ANYWHERE || blk.cols <= MR / 2; /* tiles go on from row to row */
     const int64_t count = through ? ceil_div(total, MR) : blk.rows * ceil_div(blk.cols, MR);
     /* Weights that are read once, or of which the L2 cannot hold a panel, are fetched a constant distance ahead, else each tile
-     * fetches its part of the next panel; where the L2 holds them all, of the pixels of the next block. */
+     * fetches its part of the next panel; where the L2 holds them all from the block before, of the next block's pixels. */
     const int64_t stream = count == 1 || 4 * panel_size > L2_BYTES, ahead = stream ? X_BLOCK_BYTES / 16 : panel_size;
-    const int64_t kept = !a->pack && a->groups == 1 && 4 * panels * panel_size <= L2_BYTES / 2;
+    const int64_t kept = again && !a->pack && 4 * (end - panel) * panel_size <= L2_BYTES / 2;
     const int64_t pixels = blk.rows < a->OH ? blk.rows * x_h : blk.cols * grid.pixel;
     const int64_t part = kept ? pixels / (count * (end - panel)) : stream ? 0 : panel_size / count;
     grid.fetch = kept ? ceil_div(part * NR, panel_size) : stream ? NR : ceil_div(NR, count);
@@ -211,7 +212,7 @@ DEFINE(conv_direct) {
     const int64_t places = a->N * a->groups * nr * ncol;
     const range mine = share(places * np, tid, nthreads);
     float *ws = a->ws + tid * a->ws_thread;
-    int64_t packed = -1;
+    int64_t packed = -1, last = -1; /* the block that ws holds; the first panel of the item before */
     window win = {0};
     for (int64_t item = mine.begin; item < mine.end; item++) {
         /* of many pictures a thread keeps its own, of one its panels */
@@ -230,7 +231,8 @@ DEFINE(conv_direct) {
                               (blk.cols - 1) * a->stride[1] + (a->KW - 1) * a->dilation[1] + 1);
             packed = where;
         }
-        block_panels(a, win, blk, g, p, min64(panels, p + a->panels));
+        block_panels(a, win, blk, g, p, min64(panels, p + a->panels), last == g * panels + p);
+        last = g * panels + p;
     }
 }
 
