@@ -389,8 +389,8 @@ PIXELS_PER_BLOCK = 384  # of dy that one pass over the tiles of dw reads: amorti
 
 
 def strips(ctx: Any, pixels: int, channels: int, panels: int) -> int:
-    """Floats of the packed strips of x and dy in conv_backward_weights. A strip of x is as wide as the tile is high, in whole
-    vectors; each is an odd number of cache lines long."""
+    """Floats of the packed strips of x and dy in conv_backward_weights. A strip of x is as wide as the tile is high, in
+    whole vectors; each is an odd number of cache lines long."""
     mr, lanes = ctx.isa["mr"], ctx.isa["lanes"]
     return -(-channels // mr) * odd_lines(pixels * -(-mr // lanes) * lanes) + panels * odd_lines(pixels * ctx.isa["nr"])
 
