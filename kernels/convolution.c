@@ -163,14 +163,16 @@ INLINE tile_row pixel_of(const conv_direct_args *a, tile_row first, int64_t x_h,
 }
 
 /* One block's panels; again: the block before has read their weights. */
-static void block_panels(const conv_direct_args *a, window win, block blk, int64_t g, int64_t panel, int64_t end, int again) {
+static void block_panels(const conv_direct_args *a, window win, block blk, int64_t g, int64_t panel, int64_t end,
+                         int again) {
     const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
     tap_grid grid = grid_of(win, Cg, a->KH, a->KW, a->stride, a->dilation);
     const int64_t panel_size = a->KH * a->KW * Cg * NR, x_h = a->stride[0] * win.h, total = blk.rows * blk.cols;
     const int through = ANYWHERE || blk.cols <= MR / 2; /* tiles go on from row to row */
     const int64_t count = through ? ceil_div(total, MR) : blk.rows * ceil_div(blk.cols, MR);
-    /* Weights that are read once, or of which the L2 cannot hold a panel, are fetched a constant distance ahead, else each tile
-     * fetches its part of the next panel; where the L2 holds them all from the block before, of the next block's pixels. */
+    /* Weights that are read once, or of which the L2 cannot hold a panel, are fetched a constant distance ahead, else each
+     * tile fetches its part of the next panel; where the L2 holds them all from the block before, of the next block's
+     * pixels. */
     const int64_t stream = count == 1 || 4 * panel_size > L2_BYTES, ahead = stream ? X_BLOCK_BYTES / 16 : panel_size;
     const int64_t kept = again && !a->pack && 4 * (end - panel) * panel_size <= L2_BYTES / 2;
     const int64_t pixels = blk.rows < a->OH ? blk.rows * x_h : blk.cols * grid.pixel;
@@ -444,8 +446,8 @@ INLINE int64_t place(const rows_of_w *r, int64_t row, int64_t l, int64_t Cg, int
     return (t * Cg + c) * NR;
 }
 
-/* Floats that rows of w are fetched into the L2 ahead: they are more than the hardware can follow (512x512x3x3 on Zen 4: packed
- * in 2.0 ms without, 1.2 with, unpacked in 1.9 and 0.9). */
+/* Floats that rows of w are fetched into the L2 ahead: they are more than the hardware can follow (512x512x3x3 on Zen 4:
+ * packed in 2.0 ms without, 1.2 with, unpacked in 1.9 and 0.9). */
 enum { ROW_SOON = 64 };
 
 /* Moves VL output channels (n of them real) x m <= VL floats of a row between w and packed. */

@@ -81,9 +81,9 @@ INLINE void finish(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const 
     else finish_as(mr, nv, split, acc, nc, rows, o, 0, 1);
 }
 
-/* Fetches the lines of y and r into the L2, where they arrive while the sums grow: stores would wait for them one by one, and the L1
- * has better use for its places and can wait for few lines at a time (1x1, 64 to 256 channels of 8 pictures of 56x56 on Zen
- * 4: 75 GFLOP/s without, 79 into the L1, 96 into the L2). */
+/* Fetches the lines of y and r into the L2, where they arrive while the sums grow: stores would wait for them one by one, and
+ * the L1 has better use for its places and can wait for few lines at a time (1x1, 64 to 256 channels of 8 pictures of 56x56
+ * on Zen 4: 75 GFLOP/s without, 79 into the L1, 96 into the L2). */
 INLINE void fetch_out(int mr, int nv, int split, const tile_row *rows, const tile_out *o) {
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) {
@@ -98,8 +98,8 @@ INLINE void fetch_out(int mr, int nv, int split, const tile_row *rows, const til
     }
 }
 
-/* `next` walks over what is wanted soon, mostly weights, a share of the next panel for each tile of the present one: their first use
- * would else wait for memory (7x7x512: 87 GFLOP/s without, 130 with).
+/* `next` walks over what is wanted soon, mostly weights, a share of the next panel for each tile of the present one: their
+ * first use would else wait for memory (7x7x512: 87 GFLOP/s without, 130 with).
  *
  * y[i][oc] = clamp(b[oc] + sum_taps x[i][tap] w[tap][oc] + r[i][oc]) for mr pixels and the nc <= nv*VL channels of a
  * panel. The pixels from `split` on are those of rows[1]. */

@@ -278,7 +278,7 @@ enum { PAST_BYTES = 4 << 20 };
 INLINE void transform_weights(int m, const winograd_weights_args *a, int tid, int nthreads) {
     const int64_t frequencies = (m + 2) * (m + 2), step = a->C * NR, size = frequency_size(a->C);
     const range mine = share(ceil_div(a->OC, NR) * a->C, tid, nthreads);
-    const int past = 4 * frequencies * a->OC * a->C > PAST_BYTES;
+    const int past = 4 * frequencies * a->OC * a->C > PAST_BYTES && (uintptr_t)a->u % sizeof(vf) == 0;
     for (int64_t i = mine.begin; i < mine.end; i++)
         for (int64_t l = 0; l < NR; l += VL) {
             const float *w = a->packed + (i / a->C * 9 * a->C + i % a->C) * NR + l;

@@ -352,6 +352,17 @@ def test_large_weights_are_transformed_in_blocks_of_output_channels(isa, algorit
 
 
 @every_isa
+def test_transformed_weights_that_are_written_past_the_cache(isa, monkeypatch):
+    """From 4 MB on; by several threads, each of which reads what others wrote."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    case = Case(1, 1, 180, 200, (6, 5), (3, 3), pads=(1, 1, 1, 1))
+    arrays = case.arrays()
+    for constant in (True, False):
+        g, given = graph_of(case, arrays, constant)
+        check(case, arrays, plan_of(g, given, "winograd4", 2).run(*given.values()))
+
+
+@every_isa
 def test_large_pictures_are_done_in_blocks_of_rows(isa, monkeypatch):
     monkeypatch.setenv("EDGECNN_ISA", isa)
     monkeypatch.setattr("edgecnn.ops._im2col.WORKSPACE", 200)
