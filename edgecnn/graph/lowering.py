@@ -116,7 +116,8 @@ class Lowering:
 
     def output(self, value: str, over: str = "", strides: tuple[int, ...] | None = None) -> View:
         """Memory for a node's output: its place in a larger value, else the memory of input `over` if nobody reads that
-        afterwards and the strides agree with the default layout (image_strides), else new memory."""
+        afterwards and the strides agree with the default layout, else new memory. strides: of new memory, if not those of
+        image_strides."""
         spec = self.spec(value)
         if value in self._placed:
             return self._bind(value, self._placed[value])

@@ -64,8 +64,8 @@ static float *direct(const problem *p, const float *x, const float *w, const flo
     const int64_t ws = window_size(p, rows, cols) / p->Cg * pixel;
     conv_direct_args a = {.x = x, .w = w, .b = b, .r = r, .y = floats(p->ny), .ws = floats(3 * ws), .N = s->N, .C = s->C,
                           .H = s->H, .W = s->W, .OC = s->OC, .OH = s->OH, .OW = s->OW, .KH = s->KH, .KW = s->KW,
-                          .groups = s->groups, .lo = lo, .hi = hi, .cold = between(0, 1), .pack = pack, .rows = rows, .cols = cols,
-                          .panels = between(1, p->panels), .ws_pixel = pixel, .ws_thread = ws};
+                          .groups = s->groups, .lo = lo, .hi = hi, .cold = between(0, 1), .pack = pack, .rows = rows,
+                          .cols = cols, .panels = between(1, p->panels), .ws_pixel = pixel, .ws_thread = ws};
     memcpy(a.x_s, p->x_s, sizeof a.x_s);
     memcpy(a.y_s, p->y_s, sizeof a.y_s);
     memcpy(a.r_s, p->y_s, sizeof a.r_s);

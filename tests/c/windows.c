@@ -52,8 +52,8 @@ static void test_depthwise_weights(geometry s) {
     const int64_t nx = s.N * s.H * s.W * s.C, ny = s.N * s.OH * s.OW * s.C, taps = s.KH * s.KW, nw = taps * s.C;
     float *x = floats(nx), *dy = floats(ny), *dw = floats(nw);
     double *want = doubles(nw);
-    depthwise_backward_weights_args a = {.x = x, .dy = dy, .dw = floats(SLABS * nw), .N = s.N, .slabs = SLABS, .cold = between(0, 1),
-                                         .channels = between(1, s.C)};
+    depthwise_backward_weights_args a = {.x = x, .dy = dy, .dw = floats(SLABS * nw), .N = s.N, .slabs = SLABS,
+                                         .cold = between(0, 1), .channels = between(1, s.C)};
     GEOMETRY(a, s);
     image_strides(a.x_s, s.H, s.W, s.C);
     image_strides(a.dy_s, s.OH, s.OW, s.C);
