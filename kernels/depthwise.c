@@ -11,7 +11,7 @@
  * MAX_ROWS tap rows at a time, in strips of up to LONGEST pixels, so that memory is still read about in order. */
 enum { MAX_P = 7, MAX_KW = 5, WEIGHTS_P = DV > 1 ? 5 : 7, LONGEST = 2 * WEIGHTS_P, MAX_ROWS = 3 };
 enum { SOON = 28 }; /* output pixels */
-enum { MAX_COLUMNS = (WEIGHTS_P - 1) * 2 + MAX_KW, PER_BASE = 4 };
+enum { MAX_COLUMNS = (WEIGHTS_P - 1) * 2 + MAX_KW, PER_BASE = 4, TURNS = LANEWISE };
 
 /* P output pixels and the columns of input below them; column p * stride + kw is tap kw of pixel p. */
 typedef struct {
@@ -102,30 +102,36 @@ INLINE void forward(int P, int64_t KW, int S, int variant, const strip *shared) 
     }
 }
 
-/* sums[r][kw] += x dy of P pixels, whose x begins at a column of the strip, for a vector of channels and `rows` tap rows. */
+/* sums[r][kw] += x dy of P pixels, whose x begins at a column of the strip, for a vector of channels and `rows` tap rows. On
+ * NEON, loads of the next column take turns with products: most loads there are two operations, and only one fits into the
+ * three that a Cortex-A72 dispatches in a cycle. x86 multiplies by what lies in memory. */
 INLINE void outer_products(int P, int rows, int64_t KW, int S, int variant, const strip *s, int64_t column, const float *x,
                            const float *dy, int64_t n, vf sums[MAX_ROWS][MAX_KW]) {
     const int64_t columns = (P - 1) * S + KW;
-    vf d[WEIGHTS_P];
+    vf d[WEIGHTS_P], v[MAX_ROWS] = {{0}};
     const float *base[(MAX_COLUMNS + PER_BASE - 1) / PER_BASE]; /* so few addresses that registers hold them */
 #pragma GCC unroll 5
     for (int64_t i = 0; i * PER_BASE < columns; i++) {
         base[i] = x + i * PER_BASE * s->x_w;
         if (S > 1) OPAQUE(base[i]);
     }
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++) d[p] = take(variant, dy + p * s->y_w, n);
 #pragma GCC unroll 20
-    for (int64_t j = 0; j < columns; j++) {
-        if (outside(variant, s, column + j)) continue;
-        if (DV > 1 && j % S == 0) __asm__("" : : : "memory"); /* as above */
+    for (int64_t j = -TURNS; j < columns; j++) {
+        const int64_t next = j + TURNS, pixel = next / S;
+        if (next % S == 0 && pixel < P) d[pixel] = take(variant, dy + pixel * s->y_w, n);
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
-            const vf v = take(variant, base[j / PER_BASE] + r * s->x_h + j % PER_BASE * s->x_w, n);
+            const vf before = v[r];
+            if (next < columns && !outside(variant, s, column + next))
+                v[r] = take(variant, base[next / PER_BASE] + r * s->x_h + next % PER_BASE * s->x_w, n);
+            if (j < 0 || outside(variant, s, column + j)) continue;
+            const vf now = TURNS ? before : v[r];
 #pragma GCC unroll 8
             for (int p = 0; p < P; p++) {
                 const int64_t kw = j - p * S;
-                if (kw >= 0 && kw < KW) sums[r][kw] += v * d[p];
+                if (kw < 0 || kw >= KW) continue;
+                sums[r][kw] += now * d[p];
+                IN_TURN(sums[r][kw]);
             }
         }
     }

@@ -19,6 +19,11 @@
 #define EC_STR2(s) #s
 #define EC_STR(s) EC_STR2(s)
 #define OPAQUE(pointer) __asm__("" : "+r"(pointer)) /* gcc cannot know any more how it was computed */
+#if defined(__aarch64__)
+#define IN_TURN(v) __asm__ volatile("" : "+w"(v) : : "memory") /* loads stay before v is computed, or after */
+#else
+#define IN_TURN(v)
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
 /* Defines kernel `name` of kernels.def: DEFINE(relu) { ... a->x ... } */
