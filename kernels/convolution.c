@@ -10,8 +10,12 @@
 #include "tile.h"
 
 /* Tiles that go on in the next row, by their number of pixels: ANYWHERE after `split`, else (even ones) after half of them. */
-#define ACROSS(m)                                                                                                      \
-    TILE_AS(tile_##m##_s1, m, 1, ANYWHERE ? split : (m) / 2) TILE_AS(tile_##m##_s2, m, 2, ANYWHERE ? split : (m) / 2)
+#define ACROSS_AS(m, v)                                                                                                \
+    static void tile_##m##_s##v(int split, const tile_row *rows, const tap_grid *g, const float *w, const float *next, \
+                                const tile_out *o) {                                                                   \
+        tile(m, v, ANYWHERE ? split : (m) / 2, rows[0], rows[1], g, w, next, o);                                       \
+    }
+#define ACROSS(m) ACROSS_AS(m, 1) ACROSS_AS(m, 2)
 #define NAME_ACROSS(m) [m] = {tile_##m##_s1, tile_##m##_s2}
 ACROSS(2) ACROSS(4) ACROSS(6)
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -43,13 +47,12 @@ static const tile_fn across[MR + 1][2] = {
 /* A single pixel (a fully connected layer on one picture) would be bound by the latency of its NV accumulators: four
  * panels at once instead. Same sums in the same order. */
 enum { WIDE = 4 };
-static void tile_wide(const tile_row *row, const tap_grid *g, const float *w, int64_t panel_size, const float *b,
-                      int64_t nc, const tile_out *o) {
+static void tile_wide(const tile_row *row, const tap_grid *g, const float *w, int64_t panel_size, const tile_out *o) {
     vf acc[WIDE][NV];
     const float *wp[WIDE];
     for (int p = 0; p < WIDE; p++) {
         wp[p] = w + p * panel_size;
-        for (int j = 0; j < NV; j++) acc[p][j] = b ? load(b + p * NR + j * VL) : splat(0);
+        for (int j = 0; j < NV; j++) acc[p][j] = o->b ? load(o->b + p * NR + j * VL) : splat(0);
     }
     int64_t at = 0;
     for (int64_t kh = 0; kh < g->KH; kh++)
@@ -63,7 +66,7 @@ static void tile_wide(const tile_row *row, const tap_grid *g, const float *w, in
         }
     for (int p = 0; p < WIDE; p++)
         for (int j = 0; j < NV; j++) {
-            int64_t c = p * NR + j * VL, n = nc - c;
+            int64_t c = p * NR + j * VL, n = o->nc - c;
             vf v = acc[p][j];
             if (n >= VL) {
                 if (row->r) v += load(row->r + c);
@@ -132,7 +135,7 @@ static window in_place(source in, int64_t n0, int64_t h0, int64_t w0) {
 INLINE tap_grid grid_of(window win, int64_t C, int64_t KH, int64_t KW, const int64_t *stride, const int64_t *dilation) {
     const int joined = dilation[1] == 1 && (win.w == C || KW == 1); /* the taps of a row touch */
     return (tap_grid){KH, joined ? 1 : KW, joined ? KW * C : C, dilation[0] * win.h, dilation[1] * win.w,
-                      stride[1] * win.w, 0};
+                      stride[1] * win.w, 0, 0};
 }
 
 typedef struct {
@@ -141,19 +144,22 @@ typedef struct {
 
 enum { L2_BYTES = 4 * X_BLOCK_BYTES }; /* about */
 
-/* The next tile of a block: `pixels`, of which `split` lie in the present row and the others in the next. */
+/* The next tiles of a block: `count` of so many pixels in the present row, or one of which only `split` lie in it and the others
+ * in the next. */
 typedef struct {
-    int64_t pixels, split;
+    int64_t pixels, split, count;
 } extent;
 
 /* As many as fit, but the last two tiles share: one of a few pixels would wait for its own sums. */
 INLINE int64_t even(int64_t n) { return n <= MR ? n : n < 2 * MR ? (n + 1) / 2 : MR; }
 
-INLINE extent next_tile(block blk, int64_t row, int64_t col) {
+INLINE extent next_tiles(block blk, int64_t row, int64_t col) {
     const int64_t rest = blk.cols - col, below = blk.rows - row - 1;
-    if (!ANYWHERE && blk.cols <= MR / 2 && below) return (extent){2 * blk.cols, blk.cols};
-    const int64_t pixels = ANYWHERE ? min64(even(rest + below * blk.cols), rest + blk.cols) : even(rest);
-    return (extent){pixels, min64(pixels, rest)};
+    if (!ANYWHERE && blk.cols <= MR / 2 && below) return (extent){2 * blk.cols, blk.cols, 1};
+    const int64_t total = rest + (ANYWHERE ? below * blk.cols : 0), full = min64(rest / MR, total / MR - 1);
+    if (full > 0) return (extent){MR, MR, full};
+    const int64_t pixels = min64(even(total), rest + blk.cols);
+    return (extent){pixels, min64(pixels, rest), 1};
 }
 
 /* Pixel (row, col) of a block whose first is `first`. */
@@ -178,27 +184,30 @@ static void block_panels(const conv_direct_args *a, window win, block blk, int64
     const int64_t pixels = blk.rows < a->OH ? blk.rows * x_h : blk.cols * grid.pixel;
     const int64_t part = kept ? pixels / (count * (end - panel)) : stream ? 0 : panel_size / count;
     grid.fetch = kept ? ceil_div(part * NR, panel_size) : stream ? NR : ceil_div(NR, count);
+    grid.part = part;
     const float *next = win.origin + pixels;
-    const tile_out out = {a->y_s[2], a->r_s[2], (float)a->lo, (float)a->hi, (int)a->cold};
     for (; panel < end; panel++) {
-        const int64_t oc = g * OCg + panel * NR, nc = OCg - panel * NR;
+        const int64_t oc = g * OCg + panel * NR;
         const float *w = a->w + (g * panels + panel) * panel_size;
-        const float *b = a->b ? a->b + (g * panels + panel) * NR : 0;
+        const tile_out out = {a->b ? a->b + (g * panels + panel) * NR : 0, OCg - panel * NR, a->y_s[2], a->r_s[2],
+                              (float)a->lo, (float)a->hi, (int)a->cold};
         if (!kept) next = w + (panel + 1 < panels ? ahead : 0);
         const tile_row first = {win.origin, a->y + blk.n * a->y_s[0] + blk.oh * a->y_s[1] + blk.ow * a->y_s[2] + oc,
                                 a->r ? a->r + blk.n * a->r_s[0] + blk.oh * a->r_s[1] + blk.ow * a->r_s[2] + oc : 0};
         if (total == 1 && end - panel >= WIDE) {
-            tile_wide(&first, &grid, w, panel_size, b, nc, &out);
+            tile_wide(&first, &grid, w, panel_size, &out);
             panel += WIDE - 1;
             continue;
         }
-        for (int64_t i = 0, j = 0; i < blk.rows; next += part) {
-            const extent e = next_tile(blk, i, j);
+        const int wide = out.nc > VL;
+        for (int64_t i = 0, j = 0; i < blk.rows;) {
+            const extent e = next_tiles(blk, i, j);
             const tile_row rows[2] = {pixel_of(a, first, x_h, grid.pixel, i, j),
                                       pixel_of(a, first, x_h, grid.pixel, i + 1, 0)};
-            const tile_fn *run = e.pixels > e.split ? across[e.pixels] : tiles[e.pixels];
-            run[nc > VL]((int)e.split, rows, &grid, w, next, b, nc, &out);
-            for (j += e.pixels; j >= blk.cols; i++) j -= blk.cols;
+            if (e.pixels > e.split) across[e.pixels][wide]((int)e.split, rows, &grid, w, next, &out);
+            else tiles[e.pixels][wide]((int)e.count, rows, &grid, w, next, &out);
+            next += e.count * part;
+            for (j += e.count * e.pixels; j >= blk.cols; i++) j -= blk.cols;
         }
     }
 }

@@ -9,13 +9,16 @@
 /* Where the taps of an output pixel lie relative to it: KH rows, in each `taps` runs of `run` contiguous floats. */
 typedef struct {
     int64_t KH, taps, run;
-    int64_t h, w;     /* distance between tap rows, between runs of a row */
-    int64_t pixel;    /* distance between the inputs of neighbouring output pixels */
-    int64_t fetch;    /* how far `next` walks per step */
+    int64_t h, w;        /* distance between tap rows, between runs of a row */
+    int64_t pixel;       /* distance between the inputs of neighbouring output pixels */
+    int64_t fetch, part; /* how far `next` walks per step, from tile to tile */
 } tap_grid;
 
-/* What is done with the sums, and where neighbouring outputs lie; cold: not in the cache, so that their lines are fetched. */
+/* The outputs of a panel: what is done with the sums, and where neighbouring pixels lie; cold: not in the cache, so that their
+ * lines are fetched. */
 typedef struct {
+    const float *b; /* or NULL */
+    int64_t nc;     /* channels that exist */
     int64_t y_w, r_w;
     float lo, hi;
     int cold;
@@ -49,20 +52,21 @@ INLINE void move(const float **base, int mr, int steps) {
     }
 }
 
-/* y = clamp(sums + r) of a tile; full: all its channels exist, residual: there is an r. */
-INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const tile_row *rows, const tile_out *o,
-                      int full, int residual) {
+/* y = clamp(sums + r) of a tile; full: all its channels exist, residual: there is an r. One address walks from pixel to pixel:
+ * gcc would compute all of them first and spill them, and with as many stores more the queue of stores is full, which holds up
+ * the next tile (Zen 4: 64 places, of which a vector of 16 floats takes two). */
+INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], tile_row row, tile_row other, const tile_out *o, int full,
+                      int residual) {
     const vf lo = splat(o->lo), hi = splat(o->hi);
-    const int64_t y_w = o->y_w, r_w = o->r_w;
-    const tile_row row = rows[0], other = split < mr ? rows[1] : row; /* what is stored cannot change copies */
+    const int64_t nc = o->nc, y_w = o->y_w, r_w = o->r_w; /* what is stored cannot change copies */
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) {
-        const int64_t px = i < split ? i : i - split;
+        if (i == split) row = other;
 #pragma GCC unroll 2
         for (int j = 0; j < nv; j++) {
             const int64_t n = nc - j * VL;
-            const float *r = (i < split ? row.r : other.r) + px * r_w + j * VL;
-            float *y = (i < split ? row.y : other.y) + px * y_w + j * VL;
+            const float *r = row.r + j * VL;
+            float *y = row.y + j * VL;
             if (full || n >= VL) {
                 const vf v = residual ? acc[i][j] + load(r) : acc[i][j];
                 store(y, vmin(hi, vmax(lo, v)));
@@ -71,30 +75,39 @@ INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, con
                 store_n(y, vmin(hi, vmax(lo, v)), n);
             }
         }
+        row.y += y_w;
+        OPAQUE(row.y);
+        if (!residual) continue;
+        row.r += r_w;
+        OPAQUE(row.r);
     }
 }
 
-INLINE void finish(int mr, int nv, int split, vf acc[MR][NV], int64_t nc, const tile_row *rows, const tile_out *o) {
-    if (nc >= nv * VL && !rows->r) finish_as(mr, nv, split, acc, nc, rows, o, 1, 0);
-    else if (nc >= nv * VL) finish_as(mr, nv, split, acc, nc, rows, o, 1, 1);
-    else if (!rows->r) finish_as(mr, nv, split, acc, nc, rows, o, 0, 0);
-    else finish_as(mr, nv, split, acc, nc, rows, o, 0, 1);
+INLINE void finish(int mr, int nv, int split, vf acc[MR][NV], tile_row row, tile_row other, const tile_out *o) {
+    if (o->nc >= nv * VL && !row.r) finish_as(mr, nv, split, acc, row, other, o, 1, 0);
+    else if (o->nc >= nv * VL) finish_as(mr, nv, split, acc, row, other, o, 1, 1);
+    else if (!row.r) finish_as(mr, nv, split, acc, row, other, o, 0, 0);
+    else finish_as(mr, nv, split, acc, row, other, o, 0, 1);
 }
 
 /* Fetches the lines of y and r into the L2, where they arrive while the sums grow: stores would wait for them one by one, and
  * the L1 has better use for its places and can wait for few lines at a time (1x1, 64 to 256 channels of 8 pictures of 56x56
  * on Zen 4: 75 GFLOP/s without, 79 into the L1, 96 into the L2). */
-INLINE void fetch_out(int mr, int nv, int split, const tile_row *rows, const tile_out *o) {
+INLINE void fetch_out(int mr, int nv, int split, tile_row row, tile_row other, const tile_out *o) {
+    const int residual = row.r && row.r != row.y;
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++) {
-        const tile_row row = rows[i >= split];
-        const int64_t px = i < split ? i : i - split;
-        const float *y = row.y + px * o->y_w, *r = row.r + px * o->r_w;
+        if (i == split) row = other;
 #pragma GCC unroll 2
         for (int l = 0; l < nv * VL; l += LINE) {
-            __builtin_prefetch(y + l, 1, 2);
-            if (row.r != row.y && row.r) __builtin_prefetch(r + l, 0, 2);
+            __builtin_prefetch(row.y + l, 1, 2);
+            if (residual) __builtin_prefetch(row.r + l, 0, 2);
         }
+        row.y += o->y_w;
+        OPAQUE(row.y);
+        if (!residual) continue;
+        row.r += o->r_w;
+        OPAQUE(row.r);
     }
 }
 
@@ -102,24 +115,25 @@ INLINE void fetch_out(int mr, int nv, int split, const tile_row *rows, const til
  * first use would else wait for memory (7x7x512: 87 GFLOP/s without, 130 with).
  *
  * y[i][oc] = clamp(b[oc] + sum_taps x[i][tap] w[tap][oc] + r[i][oc]) for mr pixels and the nc <= nv*VL channels of a
- * panel. The pixels from `split` on are those of rows[1]. */
-INLINE void tile(int mr, int nv, int split, const tile_row *rows, const tap_grid *g, const float *w, const float *next,
-                 const float *b, int64_t nc, const tile_out *o) {
+ * panel. The pixels from `split` on are those of the other row. */
+INLINE void tile(int mr, int nv, int split, tile_row row, tile_row other, const tap_grid *g, const float *w,
+                 const float *next, const tile_out *o) {
     vf acc[MR][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) acc[i][j] = b ? load(b + j * VL) : splat(0);
-    if (o->cold) fetch_out(mr, nv, split, rows, o);
-    const int64_t xs = g->pixel;
+        for (int j = 0; j < nv; j++) acc[i][j] = o->b ? load(o->b + j * VL) : splat(0);
+    if (o->cold) fetch_out(mr, nv, split, row, other, o);
     for (int64_t kh = 0; kh < g->KH; kh++)
         for (int64_t t = 0; t < g->taps; t++) {
+            OPAQUE(g);
+            const int64_t xs = g->pixel;
             const float *base[BASES]; /* of the first row, of the other; ANYWHERE: of each pixel */
 #pragma GCC unroll 16
             for (int i = 0; i < (ANYWHERE ? mr : BASES); i++) {
-                const int other = ANYWHERE ? i >= split : i >= OF_ROW;
-                const int64_t px = ANYWHERE ? i - other * split : i % OF_ROW * PER_BASE;
-                const float *x = rows[other].x + px * xs + kh * g->h + t * g->w;
+                const int beyond = ANYWHERE ? i >= split : i >= OF_ROW;
+                const int64_t px = ANYWHERE ? i - beyond * split : i % OF_ROW * PER_BASE;
+                const float *x = (beyond ? other.x : row.x) + px * xs + kh * g->h + t * g->w;
                 OPAQUE(x);
                 base[i] = x;
             }
@@ -168,19 +182,33 @@ INLINE void tile(int mr, int nv, int split, const tile_row *rows, const tap_grid
                 move(base, mr, 1);
             }
         }
-    finish(mr, nv, split, acc, nc, rows, o);
+    finish(mr, nv, split, acc, row, other, o);
 }
-typedef void (*tile_fn)(int, const tile_row *, const tap_grid *, const float *, const float *, const float *, int64_t,
-                        const tile_out *);
+
+/* `count` tiles side by side: each function call of its own would store its registers, as what g and o say would be if it were
+ * not read again for each tile. */
+INLINE void row_of_tiles(int mr, int nv, int count, tile_row row, const tap_grid *g, const float *w, const float *next,
+                         const tile_out *o) {
+    for (; count; count--, next += g->part) {
+        OPAQUE(g);
+        OPAQUE(o);
+        tile(mr, nv, mr, row, row, g, w, next, o);
+        row.x += mr * g->pixel;
+        row.y += mr * o->y_w;
+        if (row.r) row.r += mr * o->r_w;
+    }
+}
+
+/* So many tiles in the first row, or one that goes on in the second after so many pixels. */
+typedef void (*tile_fn)(int, const tile_row *, const tap_grid *, const float *w, const float *next, const tile_out *);
 
 /* tile_PIXELS_VECTORS: one function per height and width of a tile. */
-#define TILE_AS(name, m, v, at)                                                                                      \
-    static void name(int split, const tile_row *rows, const tap_grid *g, const float *w, const float *next,          \
-                     const float *b, int64_t nc, const tile_out *o) {                                                \
-        (void)split;                                                                                                 \
-        tile(m, v, at, rows, g, w, next, b, nc, o);                                                                  \
+#define TILE_AS(m, v)                                                                                                  \
+    static void tile_##m##_##v(int count, const tile_row *rows, const tap_grid *g, const float *w, const float *next,  \
+                               const tile_out *o) {                                                                    \
+        row_of_tiles(m, v, count, rows[0], g, w, next, o);                                                             \
     }
-#define TILE(m) TILE_AS(tile_##m##_1, m, 1, m) TILE_AS(tile_##m##_2, m, 2, m)
+#define TILE(m) TILE_AS(m, 1) TILE_AS(m, 2)
 #define NAMES(m) [m] = {tile_##m##_1, tile_##m##_2}
 TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
 #if defined(__AVX512F__) || defined(__aarch64__)

@@ -223,15 +223,17 @@ static void multiply(int64_t frequencies, int64_t count, int64_t C, const float 
                      float *product) {
     const int64_t pixel = padded(C), pieces = ceil_div(count, MR), piece = ceil_div(count, pieces);
     const int64_t of_v = odd_lines(count * pixel), of_product = odd_lines(count * NR);
-    const tap_grid grid = {1, 1, C, 0, 0, pixel, ceil_div(NR, ceil_div(count, piece))};
-    const tile_out out = {NR, 0, -INFINITY, INFINITY, 0};
-    for (int64_t f = 0; f < frequencies; f++, u += frequency_size(C))
-        for (int64_t t = 0; t < count; t += piece) {
-            const tile_row row = {v + f * of_v + t * pixel, product + f * of_product + t * NR, 0};
-            const float *next = u + frequency_size(C) + t / piece * C * grid.fetch; /* of the next frequency or panel */
-            const int64_t width = min64(piece, count - t);
-            tiles[width][nc > VL]((int)width, &row, &grid, u, next, 0, nc > VL ? NR : VL, &out);
-        }
+    const int64_t full = count / piece, fetch = ceil_div(NR, ceil_div(count, piece));
+    const tap_grid grid = {1, 1, C, 0, 0, pixel, fetch, C * fetch};
+    const tile_out out = {0, nc > VL ? NR : VL, NR, 0, -INFINITY, INFINITY, 0};
+    const int wide = nc > VL;
+    for (int64_t f = 0; f < frequencies; f++, u += frequency_size(C)) {
+        const tile_row row = {v + f * of_v, product + f * of_product, 0};
+        const tile_row last = {row.x + full * piece * pixel, row.y + full * piece * NR, 0};
+        const float *next = u + frequency_size(C); /* of the next frequency or panel */
+        tiles[piece][wide]((int)full, &row, &grid, u, next, &out);
+        if (full * piece < count) tiles[count - full * piece][wide](1, &last, &grid, u, next + full * grid.part, &out);
+    }
 }
 
 INLINE void forward(int m, const winograd_forward_args *a, int tid, int nthreads) {
