@@ -10,7 +10,7 @@
 /* Of the compile-time kinds. The gradient of the weights takes WEIGHTS_P pixels (of 7 gcc spills on NEON) and up to
  * MAX_ROWS tap rows at a time, in strips of up to LONGEST pixels, so that memory is still read about in order. */
 enum { MAX_P = 7, MAX_KW = 5, WEIGHTS_P = DV > 1 ? 5 : 7, LONGEST = 2 * WEIGHTS_P, MAX_ROWS = 3 };
-enum { SOON = 28 }; /* output pixels */
+enum { SOON = 28 }; /* output pixels, and twice as many with a stride of 2 */
 enum { MAX_COLUMNS = (WEIGHTS_P - 1) * 2 + MAX_KW, PER_BASE = 4, TURNS = LANEWISE };
 
 /* P output pixels and the columns of input below them; column p * stride + kw is tap kw of pixel p. */
@@ -47,32 +47,42 @@ INLINE int outside(int variant, const strip *s, int64_t column) {
  * ms without, 1.5 with; its gradient of the weights 3.5 and 1.1). */
 INLINE void fetch_soon(int P, int S, const strip *s, const float *y, int64_t c) {
 #pragma GCC unroll 8
-    for (int64_t p = 0; p < P; p++) __builtin_prefetch(y + (SOON + p) * s->y_w + c, 0, 2);
+    for (int64_t p = 0; p < P; p++) __builtin_prefetch(y + (SOON * S + p) * s->y_w + c, 0, 2);
     for (int64_t kh = max64(s->top, s->bottom - S); kh < s->bottom; kh++)
 #pragma GCC unroll 16
         for (int64_t j = 0; j < P * S; j++)
-            __builtin_prefetch(s->x + kh * s->x_h + (SOON * S + j) * s->x_w + c, 0, 2);
+            __builtin_prefetch(s->x + kh * s->x_h + (SOON * S * S + j) * s->x_w + c, 0, 2);
 }
+
+/* at = first + i * step, from (i - 1) * step where there are too few registers for all of these (x86): gcc would spill them. */
+enum { WALKS = DV == 1 };
+#define MOVE(at, first, i, step)                                                                             \
+    do {                                                                                                     \
+        (at) = WALKS && (i) ? (at) + (step) : (first) + (i) * (step);                                        \
+        if (WALKS) OPAQUE(at);                                                                               \
+    } while (0)
 
 /* y[p] = clamp(b + sum over taps of x w + r) for nv vectors of channels from c on, summed in the order (kh, column). */
 INLINE void forward_channels(int P, int64_t KW, int S, int variant, int nv, const strip *s, int64_t c) {
     const vf lo = splat(s->lo), hi = splat(s->hi);
-    const int64_t n = s->end - c, columns = (P - 1) * S + KW, pause = P == 7 ? columns / 2 : P == 6 && KW == 5 ? KW : -1;
+    const int64_t n = s->end - c, columns = (P - 1) * S + KW, pause = P == 7 ? columns / 2 : P == 6 && KW == 5 ? 8 : -1;
     vf acc[MAX_P][DV];
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++)
 #pragma GCC unroll 2
         for (int i = 0; i < nv; i++) acc[p][i] = s->b ? take(variant, s->b + c + i * VL, n) : splat(0);
     for (int64_t kh = s->top; kh < s->bottom; kh++) {
-        const float *x = s->x + kh * s->x_h + c, *w = s->w + kh * s->w_h + c;
+        const float *x = 0, *w = s->w + kh * s->w_h + c;
 #pragma GCC unroll 20
         for (int64_t j = 0; j < columns; j++) {
             if (DV > 1 && j == pause)
                 __asm__("" : : : "memory"); /* else gcc loads all columns first and runs out of registers */
+            MOVE(x, s->x + kh * s->x_h + c, j, s->x_w);
             if (outside(variant, s, j)) continue;
 #pragma GCC unroll 2
             for (int i = 0; i < nv; i++) {
-                const vf v = take(variant, x + j * s->x_w + i * VL, n);
+                vf v = take(variant, x + i * VL, n);
+                if (WALKS) IN_REGISTER(v); /* x86 could multiply by memory, but would load it for each product */
 #pragma GCC unroll 8
                 for (int p = 0; p < P; p++) {
                     const int64_t kw = j - p * S;
@@ -81,13 +91,18 @@ INLINE void forward_channels(int P, int64_t KW, int S, int variant, int nv, cons
             }
         }
     }
+    float *y = 0;
+    const float *r = 0;
 #pragma GCC unroll 8
-    for (int p = 0; p < P; p++)
+    for (int p = 0; p < P; p++) {
+        MOVE(y, s->y + c, p, s->y_w);
+        if (s->r) MOVE(r, s->r + c, p, s->r_w);
 #pragma GCC unroll 2
         for (int i = 0; i < nv; i++) {
-            if (s->r) acc[p][i] += take(variant, s->r + p * s->r_w + c + i * VL, n);
-            give(variant, s->y + p * s->y_w + c + i * VL, vmin(hi, vmax(lo, acc[p][i])), n);
+            if (s->r) acc[p][i] += take(variant, r + i * VL, n);
+            give(variant, y + i * VL, vmin(hi, vmax(lo, acc[p][i])), n);
         }
+    }
 }
 
 /* All channels of a strip, DV vectors at a time while there are so many. */

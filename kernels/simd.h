@@ -20,8 +20,13 @@
 #define EC_STR(s) EC_STR2(s)
 #define OPAQUE(pointer) __asm__("" : "+r"(pointer)) /* gcc cannot know any more how it was computed */
 #if defined(__aarch64__)
+#define IN_REGISTER(v) __asm__("" : "+w"(v)) /* loaded once, not at each use */
 #define IN_TURN(v) __asm__ volatile("" : "+w"(v) : : "memory") /* loads stay before v is computed, or after */
+#elif defined(__x86_64__)
+#define IN_REGISTER(v) __asm__("" : "+v"(v))
+#define IN_TURN(v)
 #else
+#define IN_REGISTER(v)
 #define IN_TURN(v)
 #endif
 #define INLINE static inline __attribute__((always_inline))
