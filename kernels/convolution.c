@@ -348,14 +348,14 @@ INLINE void fetch_pixels(const conv_backward_weights_args *a, weights_block b, p
     }
 }
 
-/* dw of a 1x1 convolution, for blocks of `channels` x `panels` of it that stay in the cache: x and dy of `cols` pixels are
- * packed into strips as wide as the tile, since pixels that lie a power of two apart would share the sets of the cache
- * (ResNet-50: 89 GFLOP/s in place, 133 packed). Meanwhile each tile fetches its share of the pixels that come next. */
+/* dw of a 1x1 convolution, for blocks of `channels` x `panels` of it that stay in the cache, `cols` pixels at a time, read in
+ * place if they lie in one row, or packed into strips as wide as the tile: pixels that lie a power of two apart share the sets
+ * of the cache. Meanwhile each tile fetches its share of the pixels that come next. */
 static void pointwise_weights(const conv_backward_weights_args *a, int tid, int nthreads) {
     const int64_t Cg = a->C / a->groups, OCg = a->OC / a->groups, panels = ceil_div(OCg, NR);
     const int64_t nc = ceil_div(Cg, a->channels), np = ceil_div(panels, a->panels), total = a->N * a->OH * a->OW;
     const range mine = share(a->groups * nc * np, tid, nthreads);
-    float *xs = a->ws + tid * a->ws_thread, *dys = xs + ceil_div(a->channels, MR) * odd_lines(a->cols * STRIP);
+    float *xs = a->ws + tid * a->ws_thread, *dys = a->pack ? xs + ceil_div(a->channels, MR) * odd_lines(a->cols * STRIP) : 0;
     for (int64_t item = mine.begin; item < mine.end; item++) {
         const int64_t g = item / np / nc, c0 = item / np % nc * a->channels, channels = min64(a->channels, Cg - c0);
         const int64_t panel0 = item % np * a->panels, end = min64(panels, panel0 + a->panels), oc0 = panel0 * NR;
@@ -364,20 +364,25 @@ static void pointwise_weights(const conv_backward_weights_args *a, int tid, int 
         pixel_at at = {0, 0, 0};
         for (int64_t first = 0; first < total; first += a->cols) {
             const int64_t count = min64(a->cols, total - first);
-            const int64_t of_x = odd_lines(count * STRIP), of_dy = odd_lines(count * NR);
+            const int64_t of_x = a->pack ? odd_lines(count * STRIP) : MR, of_dy = a->pack ? odd_lines(count * NR) : NR;
+            const float *x = a->pack ? xs : x_at(a, b, at), *dy = a->pack ? dys : dy_at(a, b, at);
             for (int64_t i = 0; i < count; i++, advance(&at, a->OH, a->OW)) {
+                if (!a->pack) continue;
                 pack_strips(x_at(a, b, at), b.c, MR, STRIP, of_x, xs + i * STRIP);
                 pack_strips(dy_at(a, b, at), b.oc, NR, NR, of_dy, dys + i * NR);
             }
-            const pixels px = {1, 1, count, 0, 0, STRIP, 0, 0, NR, 0};
+            const pixels px = {1, 1, count, 0, 0, a->pack ? STRIP : a->stride[1] * a->x_s[2],
+                               0, 0, a->pack ? NR : a->dy_s[2], 0};
             pixel_at next = at;
-            for (int64_t panel = panel0; panel < end; panel++)
+            for (int64_t panel = panel0; panel < end; panel++) {
+                const int64_t exist = min64(NR, OCg - panel * NR), width = a->pack ? exist > VL ? NR : VL : exist;
                 for (int64_t k = 0; k < channels; k += MR) {
-                    outers[min64(MR, channels - k)][OCg - panel * NR > VL ? TWO : ONE](
-                        xs + k / MR * of_x, dys + (panel - panel0) * of_dy, &px,
-                        a->dw + ((g * panels + panel) * Cg + c0 + k) * NR, NR, first == 0);
+                    outers[min64(MR, channels - k)][outer_width(width)](
+                        x + k / MR * of_x, dy + (panel - panel0) * of_dy, &px,
+                        a->dw + ((g * panels + panel) * Cg + c0 + k) * NR, width, first == 0);
                     fetch_pixels(a, b, &next, part);
                 }
+            }
         }
     }
 }
@@ -385,7 +390,8 @@ static void pointwise_weights(const conv_backward_weights_args *a, int tid, int 
 /* dw = sum over output pixels of x (x) dy, in the packed layout of the weights.
  * x as in conv_direct; dy (N, OC, OH, OW) channels-last. The images are taken in `parts`, each with a dw of its own. Threads
  * share the tiles of all; each walks over a part's pixels in blocks of `images` x rows x cols (which fix the order of
- * summation). With `channels`, for 1x1 kernels in one part: see pointwise_weights. ws: ws_thread floats per thread. */
+ * summation). With `channels`, for 1x1 kernels in one part, without `pack` only if the pixels lie in one row: see
+ * pointwise_weights. ws: ws_thread floats per thread. */
 DEFINE(conv_backward_weights) {
     if (a->channels) {
         pointwise_weights(a, tid, nthreads);

@@ -250,6 +250,7 @@ INLINE void outer_tile(int mk, int split, int nv, int tail, const float *x, cons
         for (int j = 0; j < nv; j++) acc[i][j] = first ? splat(0) : load(dw + i * NR + at[j]);
     for (int64_t n = 0; n < p->images; n++)
         for (int64_t h = 0; h < p->rows; h++) {
+            OPAQUE(p);
             const float *xp = x + n * p->x_n + h * p->x_h, *dp = dy + n * p->dy_n + h * p->dy_h;
             for (int64_t c = 0; c < p->cols; c++, xp += p->x_w, dp += p->dy_w) {
                 vf d[NV], lanes[MR / VL + 1]; /* of xp, as many as are whole vectors */
@@ -266,10 +267,13 @@ INLINE void outer_tile(int mk, int split, int nv, int tail, const float *x, cons
                 }
             }
         }
+    OPAQUE(dw); /* else gcc computes the addresses before the sums, and again spills beside stores */
+    OPAQUE(nc);
+    const int64_t to[NV] = {0, min64(VL, nc - VL)};
 #pragma GCC unroll 16
     for (int i = 0; i < mk; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < nv; j++) store(dw + i * NR + at[j], acc[i][j]);
+        for (int j = 0; j < nv; j++) store(dw + i * NR + to[j], acc[i][j]);
 }
 
 /* Of one vector that is whole, of one that is not, of two. */

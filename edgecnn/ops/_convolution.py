@@ -385,6 +385,7 @@ def phase(k: int, a: int, axis: int, geo: Geometry) -> Phase | None:
 
 
 PARTS = 4  # of a batch, with sums of their own where these are small: few tiles cannot be shared evenly by threads
+FEW_CHANNELS = 128  # on one side of a 1x1 kernel: packing pixels for its gradient would take longer than what it saves
 PIXELS_PER_BLOCK = 384  # of dy that one pass over the tiles of dw reads: amortises loading and storing the tiles
 
 
@@ -443,8 +444,9 @@ def emit_backward_weights(ctx: Any, x: View, dy: View, dw: View, geo: Geometry) 
     nr, channels, panels = ctx.isa["nr"], 0, 0
     if (kh, kw) == (1, 1) and not pack:
         channels, panels = weights_block(ctx, cg, ocg, ctx.isa["x_block_bytes"] // 2, groups, ctx.threads)
-        images, rows, cols = 1, 1, min(PIXELS_PER_BLOCK // 2, n * oh * ow)  # whose strips the L1 holds
-        ws_thread = strips(ctx, cols, channels, panels)
+        pack = n * oh > 1 or min(cg, ocg) > FEW_CHANNELS
+        images, rows, cols = 1, 1, min(PIXELS_PER_BLOCK // (2 if pack else 4), n * oh * ow)  # that the L1 holds
+        ws_thread = strips(ctx, cols, channels, panels) if pack else 0
     size = groups * -(-ocg // nr) * nr * cg * kh * kw
     parts = 1 if channels or 8 * PARTS * size > ctx.isa["x_block_bytes"] else min(n, PARTS)
     packed = ctx.temp((parts, size))
