@@ -337,6 +337,23 @@ def test_a_fully_connected_layer_reads_its_weights_once_for_all_images(isa, monk
 
 
 @every_isa
+@pytest.mark.parametrize("channels, outputs", [(45, 83), (150, 140)])
+def test_pixels_for_the_weight_gradient_of_1x1_are_read_in_place_or_packed(isa, channels, outputs, monkeypatch):
+    """In several blocks of pixels, the last a part of one; the same bits on any number of threads."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    monkeypatch.setattr("edgecnn.graph.lowering.SERIAL_BELOW", 0)
+    case = Case(2, 1, channels, outputs, (13, 17), (1, 1))
+    arrays = case.arrays()
+    g, given = graph_of(case, arrays)
+    plans = [plan_of(g, given, "direct", threads) for threads in (1, 2, 3)]
+    args = next(s for s in plans[0].steps if s.kernel == "conv_backward_weights").args
+    assert args["pack"] == (min(channels, outputs) > conv.FEW_CHANNELS)
+    results = [plan.run(*given.values()) for plan in plans]
+    check(case, arrays, results[0])
+    assert len({dw.tobytes() for _, _, dw in results}) == 1
+
+
+@every_isa
 @pytest.mark.parametrize("algorithm", ["winograd4", "winograd2"])
 def test_large_weights_are_transformed_in_blocks_of_output_channels(isa, algorithm, monkeypatch):
     """At each run; those that are constant once and whole."""
