@@ -19,6 +19,12 @@
 #define EC_STR2(s) #s
 #define EC_STR(s) EC_STR2(s)
 #define OPAQUE(pointer) __asm__("" : "+r"(pointer)) /* gcc cannot know any more how it was computed */
+/* A pointer that walks, where gcc would compute the addresses of all steps beforehand and spill them. */
+#define STEP(pointer, step)                                                              \
+    do {                                                                                 \
+        (pointer) += (step);                                                             \
+        OPAQUE(pointer);                                                                 \
+    } while (0)
 #if defined(__aarch64__)
 #define IN_REGISTER(v) __asm__("" : "+w"(v)) /* loaded once, not at each use */
 #define IN_TURN(v) __asm__ volatile("" : "+w"(v) : : "memory") /* loads stay before v is computed, or after */

@@ -46,15 +46,15 @@ enum { ANYWHERE = MR <= 8, PER_BASE = ANYWHERE ? 1 : 5, OF_ROW = (MR + PER_BASE 
 INLINE void move(const float **base, int mr, int steps) {
 #pragma GCC unroll 8
     for (int i = 0; i < (ANYWHERE ? mr : BASES) && MOVING; i++) {
-        const float *p = base[i] + steps;
-        OPAQUE(p);
+        const float *p = base[i];
+        STEP(p, steps); /* of a copy: an element might stay in memory */
         base[i] = p;
     }
 }
 
-/* y = clamp(sums + r) of a tile; full: all its channels exist, residual: there is an r. One address walks from pixel to pixel:
- * gcc would compute all of them first and spill them, and with as many stores more the queue of stores is full, which holds up
- * the next tile (Zen 4: 64 places, of which a vector of 16 floats takes two). */
+/* y = clamp(sums + r) of a tile; full: all its channels exist, residual: there is an r. Spilled addresses would cost more than
+ * elsewhere: they fill the queue of stores, which holds up the next tile (Zen 4: 64 places, of which a vector of 16 floats takes
+ * two). */
 INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], tile_row row, tile_row other, const tile_out *o, int full,
                       int residual) {
     const vf lo = splat(o->lo), hi = splat(o->hi);
@@ -75,11 +75,8 @@ INLINE void finish_as(int mr, int nv, int split, vf acc[MR][NV], tile_row row, t
                 store_n(y, vmin(hi, vmax(lo, v)), n);
             }
         }
-        row.y += y_w;
-        OPAQUE(row.y);
-        if (!residual) continue;
-        row.r += r_w;
-        OPAQUE(row.r);
+        STEP(row.y, y_w);
+        if (residual) STEP(row.r, r_w);
     }
 }
 
@@ -103,11 +100,8 @@ INLINE void fetch_out(int mr, int nv, int split, tile_row row, tile_row other, c
             __builtin_prefetch(row.y + l, 1, 2);
             if (residual) __builtin_prefetch(row.r + l, 0, 2);
         }
-        row.y += o->y_w;
-        OPAQUE(row.y);
-        if (!residual) continue;
-        row.r += o->r_w;
-        OPAQUE(row.r);
+        STEP(row.y, o->y_w);
+        if (residual) STEP(row.r, o->r_w);
     }
 }
 

@@ -155,15 +155,16 @@ INLINE void gather(map_1d map, int m, int size, picture in, int64_t n, int64_t h
             }
             map(m, column, 1, t + j, MAX_K);
         }
+        float *to = v + c;
 #pragma GCC unroll 6
         for (int i = 0; i < m + 2; i++) {
             vf row[MAX_K];
             map(m, t + i * MAX_K, 1, row, 1);
 #pragma GCC unroll 6
             for (int j = 0; j < m + 2; j++) {
-                float *to = v + (i * (m + 2) + j) * step + c;
                 store(to, row[j]);
                 __builtin_prefetch(to + VL, 1, 3); /* the next line: so many stores at once would wait for the L2 */
+                STEP(to, step);
             }
         }
     }
@@ -179,13 +180,18 @@ INLINE void scatter(int m, const winograd_forward_args *a, corner at, int64_t oc
     float *y = a->y + at.n * a->y_s[0] + at.h * a->y_s[1] + at.w * a->y_s[2] + oc;
     const float *r = a->r ? a->r + at.n * a->r_s[0] + at.h * a->r_s[1] + at.w * a->r_s[2] + oc : 0;
     const vf lo = splat((float)a->lo), hi = splat((float)a->hi);
+    const int64_t y_w = a->y_s[2];
     for (int64_t c = 0; c < min64(nc, NR); c += VL) {
         vf t[MAX_K * MAX_K];
 #pragma GCC unroll 6
         for (int j = 0; j < m + 2; j++) {
             vf column[MAX_K];
+            const float *from = product + j * step + c;
 #pragma GCC unroll 6
-            for (int i = 0; i < m + 2; i++) column[i] = load(product + (i * (m + 2) + j) * step + c);
+            for (int i = 0; i < m + 2; i++) {
+                column[i] = load(from);
+                STEP(from, (m + 2) * step);
+            }
             output_1d(m, column, 1, t + j, MAX_K);
         }
         const vf bias = b ? load(b + c) : splat(0);
@@ -194,14 +200,14 @@ INLINE void scatter(int m, const winograd_forward_args *a, corner at, int64_t oc
         for (int i = 0; i < m; i++) {
             if (i >= rows) break;
             vf row[MAX_K];
+            float *to = y + i * a->y_s[1] + c;
             output_1d(m, t + i * MAX_K, 1, row, 1);
 #pragma GCC unroll 4
             for (int j = 0; j < m; j++) {
                 if (j >= cols) break;
-                float *to = y + i * a->y_s[1] + j * a->y_s[2] + c;
                 const float *from = r + i * a->r_s[1] + j * a->r_s[2] + c;
                 vf v = row[j] + bias;
-                __builtin_prefetch(to + m * a->y_s[2], 1, 3); /* the next tile's */
+                __builtin_prefetch(to + m * y_w, 1, 3); /* the next tile's */
                 if (n >= VL) {
                     if (r) v += load(from);
                     store(to, vmin(hi, vmax(lo, v)));
@@ -209,6 +215,7 @@ INLINE void scatter(int m, const winograd_forward_args *a, corner at, int64_t oc
                     if (r) v += load_n(from, n);
                     store_n(to, vmin(hi, vmax(lo, v)), n);
                 }
+                STEP(to, y_w);
             }
         }
     }
