@@ -115,14 +115,53 @@ INLINE void route(int average, int alone, int64_t KH, int64_t KW, int64_t k0, in
         }
 }
 
-/* The same for C channels. */
+/* The same for all taps of a window of KH x KW <= MAX_TAPS, where no input is NaN: the largest is found first, then who equals
+ * it first, which is no chain of comparisons. Sums tell NaN, and may also where infinities meet. */
+enum { MAX_TAPS = 9 };
+INLINE void route_window(int alone, int KH, int KW, const float *x, int64_t xh, int64_t xw, float *dx, int64_t dxh, int64_t dxw,
+                         const float *dy, gate through, int64_t n) {
+    vf v[MAX_TAPS], m, sum;
+#pragma GCC unroll 9
+    for (int i = 0; i < KH * KW; i++) {
+        v[i] = get(x + i / KW * xh + i % KW * xw, n);
+        m = i ? vmax(m, v[i]) : v[i];
+        sum = i ? sum + v[i] : v[i];
+    }
+    if (any(sum != sum)) {
+        route(0, alone, KH, KW, 0, KH, x, xh, xw, dx, dxh, dxw, dy, 0, through, n);
+        return;
+    }
+    vf g = get(dy, n);
+    if (through.narrow) g = blend((m > through.lo) & (m < through.hi), g, splat(0));
+    vi left = (vi)g;
+#pragma GCC unroll 9
+    for (int i = 0; i < KH * KW; i++) {
+        float *p = dx + i / KW * dxh + i % KW * dxw;
+        const vi largest = v[i] == m;
+        const vf add = (vf)(left & largest);
+        left &= ~largest;
+        put(p, alone ? add : get(p, n) + add, n);
+    }
+}
+
+/* Either for C channels. */
 INLINE void route_pixel(int average, int alone, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh,
                         int64_t xw, float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, gate through,
                         int64_t C) {
-    int64_t c = 0;
-    for (; c + VL <= C; c += VL)
-        route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, through, VL);
-    if (c < C) route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, through, C - c);
+    for (int64_t c = 0; c < C; c += VL) {
+        const int64_t n = min64(VL, C - c);
+        if (n == VL) route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, through, VL);
+        else route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, through, n);
+    }
+}
+
+INLINE void route_windows(int alone, int KH, int KW, const float *x, int64_t xh, int64_t xw, float *dx, int64_t dxh,
+                          int64_t dxw, const float *dy, gate through, int64_t C) {
+    for (int64_t c = 0; c < C; c += VL) {
+        const int64_t n = min64(VL, C - c);
+        if (n == VL) route_window(alone, KH, KW, x + c, xh, xw, dx + c, dxh, dxw, dy + c, through, VL);
+        else route_window(alone, KH, KW, x + c, xh, xw, dx + c, dxh, dxw, dy + c, through, n);
+    }
 }
 
 static void zero_rows(float *dx, const int64_t *s, int64_t from, int64_t to, int64_t W, int64_t C) {
@@ -161,13 +200,12 @@ INLINE void band(int average, const pool_backward_args *a, int64_t n, int64_t h0
             const float *dy = a->dy + n * a->dy_s[0] + oh * a->dy_s[1] + ow * a->dy_s[2];
             const int64_t xh = average ? 0 : a->x_s[1] * d[0], xw = average ? 0 : a->x_s[2] * d[1];
             const int64_t dxh = a->dx_s[1] * d[0], dxw = a->dx_s[2] * d[1];
-            if (average || k0 || k1 < th.n)
-                route_pixel(average, alone, th.n, tw.n, k0, k1, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
-            else if (!alone && th.n == 3 && tw.n == 3)
-                route_pixel(0, 0, 3, 3, 0, 3, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
-            else if (alone && th.n == 2 && tw.n == 2)
-                route_pixel(0, 1, 2, 2, 0, 2, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
-            else route_pixel(0, alone, th.n, tw.n, 0, th.n, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
+            const int whole = !average && k0 == 0 && k1 == th.n; /* all tap rows are of the band */
+            if (whole && !alone && th.n == 3 && tw.n == 3)
+                route_windows(0, 3, 3, x, xh, xw, dx, dxh, dxw, dy, through, a->C);
+            else if (whole && alone && th.n == 2 && tw.n == 2)
+                route_windows(1, 2, 2, x, xh, xw, dx, dxh, dxw, dy, through, a->C);
+            else route_pixel(average, alone, th.n, tw.n, k0, k1, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
         }
     }
     zero_rows(dx_n, a->dx_s, zeroed, h1, a->W, a->C);

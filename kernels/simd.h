@@ -193,6 +193,23 @@ INLINE vf vsqrt(vf x) {
 /* Where mask is all ones a, where 0 b; comparisons of vectors give such masks. */
 INLINE vf blend(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
 
+/* Whether some lane of a comparison is true. */
+INLINE int any(vi mask) {
+#if defined(__AVX512F__)
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#elif defined(__aarch64__)
+    return vmaxvq_u32((uint32x4_t)mask) != 0;
+#else
+    int found = 0;
+    for (int i = 0; i < VL; i++) found |= mask[i];
+    return found != 0;
+#endif
+}
+
 INLINE float sum_lanes(vf v) { /* in lane order, so every ISA of one width agrees */
     float s = 0;
     for (int i = 0; i < VL; i++) s += v[i];
