@@ -50,7 +50,8 @@ def outputs(path: Path, x: np.ndarray) -> dict[str, tuple[np.ndarray, str]]:
     model = ec.load(path)
     for name in ["", *(a.name for a in FORWARD if a.name != "depthwise")]:
         plan = model.plan({next(iter(model.inputs)): x.shape}, {"convolution": name} if name else None)
-        layers = Counter({step.node.outputs[0]: step.algorithm for step in plan.steps if step.algorithm}.values())
+        layers = Counter({step.node.name or step.node.outputs[0]: step.algorithm for step in plan.steps
+                          if step.algorithm}.values())
         if name in ("", *layers):
             found[name or "chosen"] = plan.run(x)[0], ", ".join(f"{count} {a}" for a, count in layers.most_common())
     return found
