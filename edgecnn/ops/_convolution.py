@@ -189,7 +189,9 @@ def channel_blocks(ctx: Any, f: Forward) -> Iterator[Forward]:
     stay in the L2 they are read once so, and the pixels of a block stay; blocks of pixels with all their channels would each
     read all weights."""
     room, c = ctx.isa["x_block_bytes"], f.x.shape[1]
-    blocks = -(-4 * f.x.size // room)
+    pixels = f.y.size // f.y.shape[1]
+    read = min(f.x.size, pixels * math.prod(f.w.shape[3:]) * c)  # a stride leaves pixels out
+    blocks = -(-4 * read // room)
     fits, sums = 4 * f.w.size <= 4 * room, 8 * f.y.size  # the weights in the L2; bytes of sums read and written per block
     if f.w.shape[0] > 1 or fits or blocks * sums > 4 * f.w.size:
         yield f

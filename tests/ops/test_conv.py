@@ -322,6 +322,20 @@ def test_large_weights_are_summed_in_blocks_of_channels(isa, kernel, monkeypatch
 
 
 @every_isa
+def test_pixels_that_a_stride_leaves_out_make_no_blocks_of_channels(isa, monkeypatch):
+    """Of 8x8 pixels a 1x1 kernel of stride 4 reads 2x2, which fit into a cache that all of them would not."""
+    monkeypatch.setenv("EDGECNN_ISA", isa)
+    lanes, constants = chosen_isa()
+    monkeypatch.setattr("edgecnn.graph.lowering.chosen_isa", lambda: (lanes, {**constants, "x_block_bytes": 4480}))
+    case = Case(1, 1, 70, 300, (8, 8), (1, 1), (4, 4))
+    arrays = case.arrays()
+    g, given = graph_of(case, arrays)
+    plan = plan_of(g, given, "direct")
+    assert sum(s.kernel == "conv_direct" and s.node.op == "Conv" for s in plan.steps) == 1
+    check(case, arrays, plan.run(*given.values()))
+
+
+@every_isa
 def test_a_fully_connected_layer_reads_its_weights_once_for_all_images(isa, monkeypatch):
     """Also on images with a gap between them."""
     monkeypatch.setenv("EDGECNN_ISA", isa)
