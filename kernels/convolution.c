@@ -375,7 +375,7 @@ static void pointwise_weights(const conv_backward_weights_args *a, int tid, int 
                                0, 0, a->pack ? NR : a->dy_s[2], 0};
             pixel_at next = at;
             for (int64_t panel = panel0; panel < end; panel++) {
-                const int64_t exist = min64(NR, OCg - panel * NR), width = a->pack ? exist > VL ? NR : VL : exist;
+                const int64_t width = min64(NR, OCg - panel * NR);
                 for (int64_t k = 0; k < channels; k += MR) {
                     outers[min64(MR, channels - k)][outer_width(width)](
                         x + k / MR * of_x, dy + (panel - panel0) * of_dy, &px,

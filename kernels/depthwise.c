@@ -58,8 +58,8 @@ INLINE void fetch_soon(int P, int S, const strip *s, const float *y, int64_t c) 
 enum { WALKS = DV == 1 };
 #define MOVE(at, first, i, step)                                                                             \
     do {                                                                                                     \
-        (at) = WALKS && (i) ? (at) + (step) : (first) + (i) * (step);                                        \
-        if (WALKS) OPAQUE(at);                                                                               \
+        if (WALKS && (i)) STEP(at, step);                                                                    \
+        else (at) = (first) + (i) * (step);                                                                  \
     } while (0)
 
 /* y[p] = clamp(b + sum over taps of x w + r) for nv vectors of channels from c on, summed in the order (kh, column). */

@@ -144,23 +144,18 @@ INLINE void route_window(int alone, int KH, int KW, const float *x, int64_t xh, 
     }
 }
 
-/* Either for C channels. */
-INLINE void route_pixel(int average, int alone, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x, int64_t xh,
-                        int64_t xw, float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale, gate through,
-                        int64_t C) {
+/* Either for C channels; known: KH, KW and alone are constants, and all tap rows are touched. */
+INLINE void route_pixel(int known, int average, int alone, int64_t KH, int64_t KW, int64_t k0, int64_t k1, const float *x,
+                        int64_t xh, int64_t xw, float *dx, int64_t dxh, int64_t dxw, const float *dy, float scale,
+                        gate through, int64_t C) {
     for (int64_t c = 0; c < C; c += VL) {
         const int64_t n = min64(VL, C - c);
-        if (n == VL) route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, through, VL);
-        else route(average, alone, KH, KW, k0, k1, x + c, xh, xw, dx + c, dxh, dxw, dy + c, scale, through, n);
-    }
-}
-
-INLINE void route_windows(int alone, int KH, int KW, const float *x, int64_t xh, int64_t xw, float *dx, int64_t dxh,
-                          int64_t dxw, const float *dy, gate through, int64_t C) {
-    for (int64_t c = 0; c < C; c += VL) {
-        const int64_t n = min64(VL, C - c);
-        if (n == VL) route_window(alone, KH, KW, x + c, xh, xw, dx + c, dxh, dxw, dy + c, through, VL);
-        else route_window(alone, KH, KW, x + c, xh, xw, dx + c, dxh, dxw, dy + c, through, n);
+        const float *xc = x + c, *dyc = dy + c;
+        float *dxc = dx + c;
+        if (known && n == VL) route_window(alone, (int)KH, (int)KW, xc, xh, xw, dxc, dxh, dxw, dyc, through, VL);
+        else if (known) route_window(alone, (int)KH, (int)KW, xc, xh, xw, dxc, dxh, dxw, dyc, through, n);
+        else if (n == VL) route(average, alone, KH, KW, k0, k1, xc, xh, xw, dxc, dxh, dxw, dyc, scale, through, VL);
+        else route(average, alone, KH, KW, k0, k1, xc, xh, xw, dxc, dxh, dxw, dyc, scale, through, n);
     }
 }
 
@@ -202,10 +197,10 @@ INLINE void band(int average, const pool_backward_args *a, int64_t n, int64_t h0
             const int64_t dxh = a->dx_s[1] * d[0], dxw = a->dx_s[2] * d[1];
             const int whole = !average && k0 == 0 && k1 == th.n; /* all tap rows are of the band */
             if (whole && !alone && th.n == 3 && tw.n == 3)
-                route_windows(0, 3, 3, x, xh, xw, dx, dxh, dxw, dy, through, a->C);
+                route_pixel(1, 0, 0, 3, 3, 0, 3, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
             else if (whole && alone && th.n == 2 && tw.n == 2)
-                route_windows(1, 2, 2, x, xh, xw, dx, dxh, dxw, dy, through, a->C);
-            else route_pixel(average, alone, th.n, tw.n, k0, k1, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
+                route_pixel(1, 0, 1, 2, 2, 0, 2, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
+            else route_pixel(0, average, alone, th.n, tw.n, k0, k1, x, xh, xw, dx, dxh, dxw, dy, scale, through, a->C);
         }
     }
     zero_rows(dx_n, a->dx_s, zeroed, h1, a->W, a->C);

@@ -10,7 +10,7 @@ from ._convolution import Forward, Geometry, is_cold, phases
 from .base import ROWS_OF_THREAD
 from .view import View, row_major
 
-CHANNELS = 576  # of a work item: the columns that two strips share stay in L1
+CHANNELS = 576  # of a work item: the columns that two strips of a 3x3 kernel share stay in L1
 SLABS = 8  # partial sums of a weight gradient: how many threads can share a layer of few channels
 
 
